@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Everything that must hold, as CI runs it: builds by gcc and clang without a warning, all tests, the tests again under
+# sanitizers, every parser fuzzed for a few seconds, the format of the code. Ends with the summary of the full test run.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+scripts/bootstrap.sh test
+summary=$(mktemp)
+scratch=$(mktemp -d)
+trap 'rm -rf "$summary" "$scratch"' EXIT
+
+say() { printf '\n== %s\n' "$*"; }
+
+configure_and_build() {
+    cmake --preset "$1" --log-level=WARNING
+    cmake --build --preset "$1" -- --quiet
+}
+
+say "format: clang-format"
+find src include tests examples -name '*.[ch]' -print0 | xargs -0 clang-format --dry-run --Werror
+
+say "release: gcc, all tests"
+configure_and_build release
+ctest --preset release | tee "$summary"
+
+say "clang: no warnings"
+configure_and_build clang
+
+say "address and undefined-behaviour sanitizers, all tests"
+configure_and_build asan
+ctest --preset asan
+
+say "fuzzing, 5 seconds a parser"
+configure_and_build fuzz
+for source in tests/fuzz/fuzz_*.c; do
+    name=$(basename "$source" .c)
+    mkdir "$scratch/$name"
+    seeds=tests/fuzz/corpus/${name#fuzz_}
+    [ -d "$seeds" ] || seeds=
+    echo "$name"
+    "build-fuzz/$name" -max_total_time=5 -rss_limit_mb=2048 -verbosity=0 -print_final_stats=0 \
+        -artifact_prefix="$scratch/" "$scratch/$name" ${seeds:+"$seeds"}
+done
+
+say "all of it held; the full test run was:"
+grep -E '% tests passed|Total Test time' "$summary" | sort -r

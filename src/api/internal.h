@@ -1,0 +1,13 @@
+// What the public names stand for.
+#ifndef API_INTERNAL_H
+#define API_INTERNAL_H
+
+#include "model/model_file.h"
+
+struct KinditModel {
+    KinditContext *ctx; // borrowed
+    Engine *engine;
+    Model *model;
+};
+
+#endif

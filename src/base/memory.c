@@ -1,0 +1,74 @@
+#include "base/memory.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { MEMORY_ALIGNMENT = 64, ARENA_ALIGNMENT = 16, ARENA_BLOCK_SIZE = 64 * 1024 };
+
+struct ArenaBlock {
+    struct ArenaBlock *next;
+    size_t used, size; // bytes of `bytes`
+    _Alignas(ARENA_ALIGNMENT) unsigned char bytes[];
+};
+
+bool memory_multiply(size_t a, size_t b, size_t *out) {
+    return !__builtin_mul_overflow(a, b, out);
+}
+
+KinditStatus memory_alloc(KinditContext *ctx, size_t count, size_t size, void *out_pointer) {
+    void *memory = NULL;
+    memcpy(out_pointer, &memory, sizeof memory);
+    size_t n_bytes;
+    if (!memory_multiply(count, size, &n_bytes) || n_bytes > PTRDIFF_MAX - MEMORY_ALIGNMENT)
+        return context_fail(ctx, KINDIT_ERROR_MEMORY, "%zu elements of %zu bytes are more than memory can address",
+                            count, size);
+    size_t rounded = (n_bytes / MEMORY_ALIGNMENT + 1) * MEMORY_ALIGNMENT; // never zero, so never NULL on success
+    memory = aligned_alloc(MEMORY_ALIGNMENT, rounded);
+    if (!memory) return context_fail(ctx, KINDIT_ERROR_MEMORY, "out of memory: %zu bytes asked for", n_bytes);
+    memset(memory, 0, rounded);
+    memcpy(out_pointer, &memory, sizeof memory); // the caller's pointer has a type of its own
+    return KINDIT_OK;
+}
+
+void memory_free(void *pointer_to_pointer) {
+    void *memory, *null = NULL;
+    memcpy(&memory, pointer_to_pointer, sizeof memory);
+    free(memory);
+    memcpy(pointer_to_pointer, &null, sizeof null);
+}
+
+KinditStatus arena_alloc(Arena *arena, KinditContext *ctx, size_t count, size_t size, void *out_pointer) {
+    void *memory = NULL;
+    memcpy(out_pointer, &memory, sizeof memory);
+    size_t n_bytes;
+    if (!memory_multiply(count, size, &n_bytes) || n_bytes > PTRDIFF_MAX - ARENA_BLOCK_SIZE)
+        return context_fail(ctx, KINDIT_ERROR_MEMORY, "%zu elements of %zu bytes are more than memory can address",
+                            count, size);
+    size_t rounded = (n_bytes / ARENA_ALIGNMENT + 1) * ARENA_ALIGNMENT;
+    struct ArenaBlock *block = arena->blocks;
+    if (!block || block->size - block->used < rounded) {
+        size_t capacity = rounded > ARENA_BLOCK_SIZE ? rounded : ARENA_BLOCK_SIZE;
+        TRY(memory_alloc(ctx, 1, sizeof *block + capacity, &block));
+        *block = (struct ArenaBlock){.next = arena->blocks, .size = capacity};
+        arena->blocks = block;
+    }
+    memory = block->bytes + block->used;
+    block->used += rounded;
+    memcpy(out_pointer, &memory, sizeof memory);
+    return KINDIT_OK;
+}
+
+KinditStatus arena_copy_string(Arena *arena, KinditContext *ctx, const char *text, char **out) {
+    size_t size = strlen(text) + 1;
+    TRY(arena_alloc(arena, ctx, size, 1, out));
+    memcpy(*out, text, size);
+    return KINDIT_OK;
+}
+
+void arena_close(Arena *arena) {
+    while (arena->blocks) {
+        struct ArenaBlock *block = arena->blocks;
+        arena->blocks = block->next;
+        memory_free(&block);
+    }
+}

@@ -1,0 +1,275 @@
+#include <stdio.h>
+#include <string.h>
+
+#include "api/grid.h"
+#include "base/clock.h"
+#include "cli/cli.h"
+#include "diffusion/sampler.h"
+#include "formats/npy.h"
+
+static struct {
+    const char *classes, *output, *grid, *npy, *npz;
+    int64_t n, sampler, steps, cfg_channels, seed, batch;
+    double eta, cfg;
+    bool no_clip, no_tailors, keep_label_rows, json;
+} settings;
+
+static void set_defaults(void) {
+    KinditSampleSettings defaults = kindit_sample_settings_default();
+    settings.n = defaults.n_per_class;
+    settings.sampler = defaults.sampler;
+    settings.steps = defaults.steps;
+    settings.eta = defaults.eta;
+    settings.cfg = defaults.guidance;
+    settings.cfg_channels = defaults.guide_first_3 ? 0 : 1;
+    settings.batch = defaults.batch;
+}
+
+static const Option *sample_options(int *n) {
+    static const Option options[] = {
+        {"--classes", NULL, OPTION_STRING, &settings.classes, "A,B", "ids or names of the classes to draw (default: all)", 0,
+         0, NULL},
+        {"--n", "-n", OPTION_INT, &settings.n, "N", "images of each class (default 8)", 1, 1e8, NULL},
+        {"--output", "-o", OPTION_STRING, &settings.output, "FILE",
+         "where to: a .png grid with captions, .npy (float32 N,C,H,W) or .npz (uint8 N,H,W,C, ADM's layout)", 0, 0, NULL},
+        {"--grid", NULL, OPTION_STRING, &settings.grid, "FILE", "a PNG grid, whatever else is written", 0, 0, NULL},
+        {"--npy", NULL, OPTION_STRING, &settings.npy, "FILE", "raw values, whatever else is written", 0, 0, NULL},
+        {"--npz", NULL, OPTION_STRING, &settings.npz, "FILE", "a sample batch for `kindit eval`, whatever else is written",
+         0, 0, NULL},
+        {"--sampler", NULL, OPTION_CHOICE, &settings.sampler, "ddpm|ddim", "how to walk back from noise (default ddpm)", 0,
+         0, NULL},
+        {"--steps", NULL, OPTION_INT, &settings.steps, "N", "steps of the sampler (default 250)", 1, 1000, NULL},
+        {"--eta", NULL, OPTION_DOUBLE, &settings.eta, "X", "noise added by ddim (default 0: none)", 0, 1, NULL},
+        {"--cfg", NULL, OPTION_DOUBLE, &settings.cfg, "W", "classifier-free guidance (default 1.5; 1: none)", 0, 1000,
+         NULL},
+        {"--cfg-channels", NULL, OPTION_CHOICE, &settings.cfg_channels, "3|all",
+         "guide the first 3 channels of epsilon, as DiT's own code does, or all (default all)", 0, 0, NULL},
+        {"--seed", NULL, OPTION_INT, &settings.seed, "N", "image i depends on the seed and i alone (default 0)", 0, 9e15,
+         NULL},
+        {"--batch", NULL, OPTION_INT, &settings.batch, "N", "images drawn at once (default 64)", 1, 65536, NULL},
+        {"--no-clip", NULL, OPTION_FLAG, &settings.no_clip, NULL, "let predicted pixels leave their range", 0, 0, NULL},
+        {"--no-tailors", NULL, OPTION_FLAG, &settings.no_tailors, NULL,
+         "shut every tailor: the learngene alone, with the null label (the paper's Figure 7)", 0, 0, NULL},
+        {"--keep-label-rows", NULL, OPTION_FLAG, &settings.keep_label_rows, NULL,
+         "with --no-tailors: keep each class's label row", 0, 0, NULL},
+        {"--json", NULL, OPTION_FLAG, &settings.json, NULL, "print the settings and the speed as JSON", 0, 0, NULL},
+    };
+    set_defaults();
+    *n = sizeof options / sizeof *options;
+    return options;
+}
+
+// The images of a run, in the shapes that the outputs asked for need.
+typedef struct Samples {
+    KinditContext *ctx;
+    KinditModelInfo info;
+    size_t image;    // elements of one
+    int64_t n, capacity;
+    int n_rows;      // classes drawn
+    int *row_class;  // [info.n_classes]
+    int64_t *labels; // [capacity]
+    float *values;   // (capacity, C, S, S), or NULL
+    uint8_t *pixels; // (capacity, S, S, C), or NULL
+} Samples;
+
+static void samples_close(Samples *samples) {
+    memory_free(&samples->row_class);
+    memory_free(&samples->labels);
+    memory_free(&samples->values);
+    memory_free(&samples->pixels);
+}
+
+static int64_t count_classes(const KinditModelInfo *info) {
+    if (!settings.classes) return info->n_classes;
+    int64_t n = 1;
+    for (const char *c = settings.classes; *c; c++)
+        n += *c == ',';
+    return n;
+}
+
+static KinditStatus samples_alloc(Samples *samples) {
+    KinditContext *ctx = samples->ctx;
+    const KinditModelInfo *info = &samples->info;
+    samples->image = (size_t)info->channels * (size_t)info->image_size * (size_t)info->image_size;
+    samples->capacity = count_classes(info) * settings.n;
+    size_t n = (size_t)samples->capacity;
+    TRY(memory_alloc(ctx, (size_t)info->n_classes, sizeof *samples->row_class, &samples->row_class));
+    TRY(memory_alloc(ctx, n, sizeof *samples->labels, &samples->labels));
+    if (settings.npy) TRY(memory_alloc(ctx, n, samples->image * sizeof *samples->values, &samples->values));
+    if (settings.grid || settings.npz) TRY(memory_alloc(ctx, n, samples->image, &samples->pixels));
+    return KINDIT_OK;
+}
+
+static KinditStatus take_image(void *user, const KinditImage *image) {
+    Samples *samples = user;
+    size_t at = (size_t)samples->n * samples->image;
+    if (image->index % settings.n == 0) samples->row_class[samples->n_rows++] = image->class_index;
+    samples->labels[samples->n++] = image->class_index;
+    if (samples->values) memcpy(samples->values + at, image->values, samples->image * sizeof *image->values);
+    if (samples->pixels) memcpy(samples->pixels + at, image->pixels, samples->image);
+    return KINDIT_OK;
+}
+
+static KinditStatus write_grid(const Samples *samples, const KinditModel *model) {
+    const char **captions;
+    Image page = {0};
+    TRY(memory_alloc(samples->ctx, (size_t)samples->n_rows, sizeof *captions, &captions));
+    for (int i = 0; i < samples->n_rows; i++)
+        captions[i] = kindit_model_class_name(model, samples->row_class[i]);
+    Grid grid = {samples->info.image_size, samples->info.channels, samples->n_rows, (int)settings.n, captions,
+                 samples->pixels};
+    KinditStatus status = grid_draw(&page, samples->ctx, &grid);
+    if (!status) status = image_write_png(samples->ctx, settings.grid, &page);
+    image_close(&page);
+    memory_free(&captions);
+    return status;
+}
+
+static Tensor tensor_of(const char *name, Dtype dtype, int n_dims, const int64_t *shape, const void *data) {
+    Tensor tensor = {.name = name, .dtype = dtype, .n_dims = n_dims, .n_elements = 1, .data = data};
+    for (int i = 0; i < n_dims; i++) {
+        tensor.shape[i] = shape[i];
+        tensor.n_elements *= (size_t)shape[i];
+    }
+    tensor.n_bytes = tensor.n_elements * dtype_size(dtype);
+    return tensor;
+}
+
+static KinditStatus write_npy(const Samples *samples) {
+    int64_t size = samples->info.image_size, shape[4] = {samples->n, samples->info.channels, size, size};
+    Tensor array = tensor_of("values", DTYPE_F32, 4, shape, samples->values);
+    return npy_write(samples->ctx, settings.npy, &array);
+}
+
+// The layout of ADM's evaluator, and the ids that the labels stand for (docs/formats.md).
+static KinditStatus write_npz(const Samples *samples, const KinditModel *model) {
+    int64_t size = samples->info.image_size, shape[4] = {samples->n, size, size, samples->info.channels};
+    int64_t ids_shape[2] = {samples->info.n_classes, DIT_CLASS_NAME_SIZE};
+    char *ids;
+    TRY(memory_alloc(samples->ctx, (size_t)ids_shape[0], DIT_CLASS_NAME_SIZE, &ids));
+    for (int i = 0; i < samples->info.n_classes; i++)
+        snprintf(ids + (size_t)i * DIT_CLASS_NAME_SIZE, DIT_CLASS_NAME_SIZE, "%s", kindit_model_class_id(model, i));
+    Tensor arrays[3] = {
+        tensor_of("arr_0", DTYPE_U8, 4, shape, samples->pixels),
+        tensor_of("arr_1", DTYPE_I64, 1, shape, samples->labels),
+        tensor_of("class_ids", DTYPE_U8, 2, ids_shape, ids),
+    };
+    KinditStatus status = npz_write(samples->ctx, settings.npz, arrays, 3);
+    memory_free(&ids);
+    return status;
+}
+
+static KinditStatus write_outputs(const Samples *samples, const KinditModel *model) {
+    if (settings.grid) TRY(write_grid(samples, model));
+    if (settings.npy) TRY(write_npy(samples));
+    return settings.npz ? write_npz(samples, model) : KINDIT_OK;
+}
+
+static int print_result(const Samples *samples, const KinditModel *model, const char *path, double seconds) {
+    double rate = (double)samples->n / seconds;
+    if (!settings.json) {
+        printf("%lld images of %d classes in %.2f s (%.1f images/s)", (long long)samples->n, samples->n_rows, seconds, rate);
+        const char *const files[3] = {settings.grid, settings.npy, settings.npz};
+        for (int i = 0; i < 3; i++)
+            if (files[i]) printf("  %s", files[i]);
+        putchar('\n');
+        return EXIT_DONE;
+    }
+    cJSON *json = cJSON_CreateObject();
+    cJSON_AddStringToObject(json, "model", path);
+    cJSON *classes = cJSON_AddArrayToObject(json, "classes");
+    for (int i = 0; i < samples->n_rows; i++)
+        cJSON_AddItemToArray(classes, cJSON_CreateString(kindit_model_class_id(model, samples->row_class[i])));
+    cJSON_AddNumberToObject(json, "n_per_class", (double)settings.n);
+    cJSON_AddStringToObject(json, "sampler", settings.sampler ? "ddim" : "ddpm");
+    cJSON_AddNumberToObject(json, "steps", (double)settings.steps);
+    cJSON_AddNumberToObject(json, "eta", settings.eta);
+    cJSON_AddNumberToObject(json, "cfg", settings.cfg);
+    cJSON_AddStringToObject(json, "cfg_channels", settings.cfg_channels ? "all" : "3");
+    cJSON_AddNumberToObject(json, "seed", (double)settings.seed);
+    cJSON_AddBoolToObject(json, "clip", !settings.no_clip);
+    cJSON_AddBoolToObject(json, "tailors", !settings.no_tailors);
+    cJSON_AddBoolToObject(json, "label_rows", !settings.no_tailors || settings.keep_label_rows);
+    cJSON_AddNumberToObject(json, "n", (double)samples->n);
+    cJSON_AddNumberToObject(json, "seconds", seconds);
+    cJSON_AddNumberToObject(json, "images_per_second", rate);
+    return cli_print_json(json);
+}
+
+// -o by its extension becomes one of the three outputs.
+static int choose_output(void) {
+    const char *dot = settings.output ? strrchr(settings.output, '.') : NULL;
+    if (settings.output && dot && strcmp(dot, ".png") == 0)
+        settings.grid = settings.output;
+    else if (settings.output && dot && strcmp(dot, ".npy") == 0)
+        settings.npy = settings.output;
+    else if (settings.output && dot && strcmp(dot, ".npz") == 0)
+        settings.npz = settings.output;
+    else if (settings.output)
+        return cli_usage("sample", "-o '%s': expected a name in .png, .npy or .npz", settings.output);
+    if (!settings.grid && !settings.npy && !settings.npz) return cli_usage("sample", "-o FILE is missing");
+    if (settings.keep_label_rows && !settings.no_tailors)
+        return cli_usage("sample", "--keep-label-rows goes with --no-tailors");
+    return EXIT_DONE;
+}
+
+static KinditSampleSettings sample_settings(void) {
+    return (KinditSampleSettings){
+        .classes = settings.classes,
+        .n_per_class = (int)settings.n,
+        .sampler = settings.sampler ? KINDIT_DDIM : KINDIT_DDPM,
+        .steps = (int)settings.steps,
+        .eta = settings.eta,
+        .guidance = settings.cfg,
+        .guide_first_3 = settings.cfg_channels == 0,
+        .clip = !settings.no_clip,
+        .no_tailors = settings.no_tailors,
+        .keep_label_rows = settings.keep_label_rows,
+        .seed = (uint64_t)settings.seed,
+        .batch = (int)settings.batch,
+    };
+}
+
+static KinditStatus check_picture(const Samples *samples) {
+    int channels = samples->info.channels;
+    if ((!settings.grid && !settings.npz) || channels == 1 || channels == 3) return KINDIT_OK;
+    return context_fail(samples->ctx, KINDIT_ERROR_ARGUMENT,
+                        "the model draws latents of %d channels, which are no picture: use -o FILE.npy", channels);
+}
+
+static int sample_run(KinditContext *ctx, int n_positional, char **positional) {
+    (void)n_positional;
+    int code = choose_output();
+    if (code) return code;
+    KinditModel *model = NULL;
+    KinditSampleSettings sampling = sample_settings();
+    Samples samples = {.ctx = ctx};
+    KinditStatus status = kindit_model_open(&model, ctx, positional[0], settings.classes);
+    if (!status) kindit_model_info(model, &samples.info);
+    if (!status) status = check_picture(&samples);
+    if (!status) status = samples_alloc(&samples);
+    double start = clock_seconds();
+    if (!status) status = kindit_sample(model, &sampling, take_image, &samples);
+    double seconds = clock_seconds() - start;
+    if (!status) status = write_outputs(&samples, model);
+    code = status ? cli_report(ctx, status) : print_result(&samples, model, positional[0], seconds);
+    samples_close(&samples);
+    kindit_model_close(&model);
+    return code;
+}
+
+const Command command_sample = {
+    .name = "sample",
+    .summary = "draw images: the learngene with the tailors of chosen classes",
+    .arguments = "MODEL [options]",
+    .examples = "kindit sample models/letters --classes A,B --n 8 --cfg 1.5 -o grid.png\n"
+                "kindit sample parts --sampler ddim --steps 50 -o grid.png\n"
+                "kindit sample parts --no-tailors --keep-label-rows -o learngene.png\n"
+                "kindit sample models/letters --n 100 --sampler ddim --steps 50 -o samples.npz",
+    .notes = "MODEL is a model folder, a single .safetensors file, a checkpoint (RUN/checkpoints/step-N), or a decomposed "
+             "folder with any subset of its tailors. Only the tailors of --classes are read.",
+    .min_positional = 1,
+    .max_positional = 1,
+    .options = sample_options,
+    .run = sample_run,
+};

@@ -1,0 +1,61 @@
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/help.h"
+
+const Command *const cli_commands[] = {
+    &command_data, &command_pretrain, &command_sample, &command_decompose, &command_assemble, &command_eval,
+    &command_info, &command_bench,    &command_debug,  &command_report,    &command_help,     NULL,
+};
+
+static struct {
+    bool man;
+} settings;
+
+static const Option *help_options(int *n) {
+    static const Option options[] = {
+        {"--man", NULL, OPTION_FLAG, &settings.man, NULL, NULL, 0, 0, NULL},
+    };
+    *n = sizeof options / sizeof *options;
+    return options;
+}
+
+static int help_run(KinditContext *ctx, int n_positional, char **positional) {
+    (void)ctx;
+    if (settings.man) {
+        help_man_page();
+        return EXIT_DONE;
+    }
+    if (n_positional == 0) {
+        help_overview();
+        return EXIT_DONE;
+    }
+    const Command *command = command_find(positional[0]);
+    if (!command) return EXIT_USAGE;
+    help_command(command);
+    return EXIT_DONE;
+}
+
+const Command *command_find(const char *name) {
+    Nearest nearest;
+    nearest_begin(&nearest, name);
+    for (const Command *const *command = cli_commands; *command; command++) {
+        if (strcmp((*command)->name, name) == 0) return *command;
+        nearest_offer(&nearest, (*command)->name);
+    }
+    if (nearest.best)
+        cli_usage(NULL, "unknown command '%s'; did you mean '%s'?", name, nearest.best);
+    else
+        cli_usage(NULL, "unknown command '%s'", name);
+    return NULL;
+}
+
+const Command command_help = {
+    .name = "help",
+    .summary = "show help, of a command if one is named",
+    .arguments = "[COMMAND]",
+    .examples = "kindit help sample",
+    .max_positional = 2, // `help data glyphs` shows the help of data
+    .options = help_options,
+    .run = help_run,
+};

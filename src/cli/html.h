@@ -1,0 +1,20 @@
+// Pieces of a self-contained HTML page, written to a stream whose errors are found when the file is committed.
+#ifndef CLI_HTML_H
+#define CLI_HTML_H
+
+#include <stdio.h>
+
+#include "cli/cli.h"
+
+void html_begin(FILE *out, const char *title);
+void html_end(FILE *out);
+void html_text(FILE *out, const char *text); // escaped
+void html_element(FILE *out, const char *tag, const char *text); // <tag>text</tag>; nothing when text is NULL
+
+// <figure> with the PNG, JPEG or WebP at `path` inlined.
+KinditStatus html_image(FILE *out, KinditContext *ctx, const char *path, const char *caption);
+
+// A line chart (inline SVG) of columns `y` against column `x` of a CSV file with a header line. At most 4 columns.
+KinditStatus html_curve(FILE *out, KinditContext *ctx, const char *path, const char *x, const cJSON *y);
+
+#endif

@@ -1,0 +1,59 @@
+// kindit: the command line.
+#include <stdio.h>
+
+#include "cli/help.h"
+#include "cli/progress.h"
+
+static int check_positional(const Command *command, int n, char **positional) {
+    if (n < command->min_positional)
+        return cli_usage(command->name, "expected: kindit %s %s", command->name, command->arguments);
+    if (n > command->max_positional)
+        return cli_usage(command->name, "'%s' is one argument too many; expected: kindit %s %s",
+                         positional[command->max_positional], command->name, command->arguments);
+    return EXIT_DONE;
+}
+
+static int run_command(const Command *command, int n, char **positional) {
+    KinditContextSettings settings = kindit_context_settings_default();
+    settings.threads = (int)global_options.threads;
+    progress_install(&settings, global_options.quiet);
+    KinditContext *ctx = NULL;
+    KinditStatus status = kindit_context_create(&ctx, &settings);
+    if (status) return cli_report(NULL, status);
+    int code = command->run(ctx, n, positional);
+    progress_finish();
+    kindit_context_close(&ctx);
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        fprintf(stderr, "kindit: cannot write the results to standard output\n");
+        if (code == EXIT_DONE) code = EXIT_FAILED;
+    }
+    return code;
+}
+
+static int run_line(int argc, char **argv) {
+    OptionSet sets[2] = {options_global()};
+    int first = 0, n = 0;
+    int code = options_parse(NULL, sets, 1, argc, argv, true, &first);
+    if (code) return code;
+    if (global_options.version) {
+        printf("kindit %s\n", KINDIT_VERSION);
+        return EXIT_DONE;
+    }
+    if (first == argc) {
+        help_overview();
+        return global_options.help ? EXIT_DONE : EXIT_USAGE;
+    }
+    const Command *command = command_find(argv[first]);
+    if (!command) return EXIT_USAGE;
+    sets[1] = options_of(command);
+    char **rest = argv + first + 1;
+    code = options_parse(command->name, sets, 2, argc - first - 1, rest, false, &n);
+    if (global_options.help) { // whatever else was wrong with the line
+        help_command(command);
+        return EXIT_DONE;
+    }
+    if (!code) code = check_positional(command, n, rest);
+    return code ? code : run_command(command, n, rest);
+}
+
+int main(int argc, char **argv) { return run_line(argc - 1, argv + 1); }

@@ -1,0 +1,41 @@
+// What the engine's own files share: the handle, the scratch and the profiler. Nothing outside engine/ includes this.
+#ifndef ENGINE_INTERNAL_H
+#define ENGINE_INTERNAL_H
+
+#include "engine/engine.h"
+
+typedef enum EngineKernel {
+    KERNEL_LINEAR_FORWARD, KERNEL_LINEAR_BACKWARD, KERNEL_GATED_FORWARD, KERNEL_GATED_BACKWARD,
+    KERNEL_ATTENTION_FORWARD, KERNEL_ATTENTION_BACKWARD, KERNEL_NORM, KERNEL_RESIDUAL, KERNEL_ACTIVATION, KERNEL_EDGE,
+    KERNEL_DIFFUSION, KERNEL_ADAMW, KERNEL_MEMORY, N_KERNELS
+} EngineKernel;
+
+struct Engine {
+    KinditContext *ctx;
+    int threads;
+    float *scratch; // valid within one call only
+    size_t scratch_size, allocated;
+    bool profiling;
+    EngineProfile profile[N_KERNELS];
+    double profile_start;
+    char description[128];
+};
+
+// Brackets a kernel: one branch when profiling is off.
+void engine_profile_begin(Engine *engine);
+void engine_profile_end(Engine *engine, EngineKernel kernel, double flops, double bytes);
+double engine_now(void); // seconds on a steady clock
+
+// Products on row-major matrices with explicit leading dimensions, serial (called inside a thread's own tile), by LIBXSMM where it can be
+// dispatched, else plain C. C (m, n) = [C +] op(A) op(B); see gemm.c.
+typedef enum GemmOp { GEMM_NN, GEMM_NT, GEMM_TN } GemmOp;
+void gemm_tile(GemmOp op, int m, int n, int k, const float *A, int lda, const float *B, int ldb, float *C, int ldc,
+               bool accumulate);
+
+// to (columns, rows) = transpose of from (rows, columns); serial.
+void gemm_transpose(int rows, int columns, const float *from, int from_stride, float *to, int to_stride);
+
+// Makes the products ready for use and names what computes them.
+void gemm_describe(char *out, size_t size);
+
+#endif

@@ -1,0 +1,95 @@
+// DiT with adaLN-Zero (Peebles & Xie 2023), written once over the seam (linear.h): forward and the full backward by hand.
+//
+//     x = patchify(image) W_x + b + pos                                     (B*T, D)
+//     c = mlp(features(t)) + label row                                      (B, D)
+//     a block:  [shift1 scale1 gate1 shift2 scale2 gate2] = silu(c) W_ada   (B, 6D)
+//               x += gate1 * attention(modulate(norm(x), shift1, scale1))
+//               x += gate2 * mlp(modulate(norm(x), shift2, scale2))
+//     out = unpatchify(modulate(norm(x), shift, scale) W_out)               (B, C or 2C, S, S)
+#ifndef MODEL_DIT_H
+#define MODEL_DIT_H
+
+#include "model/linear.h"
+
+enum { DIT_FREQUENCIES = 256, DIT_MAX_CLASSES = 1 << 20, DIT_CLASS_NAME_SIZE = 64 };
+
+typedef struct DitConfig {
+    int image_size, channels, patch; // the model's input is (channels, image_size, image_size)
+    int width, depth, heads, mlp_ratio;
+    bool learn_sigma;                // output has 2 * channels planes
+    bool factored;                   // KIND; false: every linear dense ("Trad. PT")
+    bool fused_qkv, factor_adaln;    // the accounting of Table 1; both false: Section 3.2's six matrices
+    int n_learngene, n_tailor;       // N_G, N_T per class; 0 when not factored
+    int n_classes;
+} DitConfig;
+
+// "DiT-B/2" and the like: width, depth, heads, patch of S, B, L, XL with patch 2, 4, 8; other fields stay.
+KinditStatus dit_config_preset(DitConfig *config, KinditContext *ctx, const char *name);
+DitConfig dit_config_default(void); // 32x32, 4 channels, learned sigma, mlp_ratio 4, factored
+// Checks every bound and divisibility; the message names the field.
+KinditStatus dit_config_check(const DitConfig *config, KinditContext *ctx);
+int dit_config_tokens(const DitConfig *config);
+int dit_config_out_channels(const DitConfig *config);
+
+typedef struct DitBlock {
+    Linear adaln, q, k, v, o, in, out; // with fused_qkv, q is the fused one (m2 = 3D) and k, v are unused
+} DitBlock;
+
+// A model's structure: layers and the layout of their parameters; no numbers. A few kilobytes at any size.
+typedef struct Dit {
+    KinditContext *ctx;
+    DitConfig config;
+    ParamLayout layout;
+    Linear x_embedder, t_in, t_out, final_adaln, final_linear;
+    DitBlock *blocks;       // [depth]
+    Linear **linears;       // all of the above, in file order
+    int n_linears;
+    int label;              // parameter index of y_embedder.embedding_table.weight
+} Dit;
+
+KinditStatus dit_create(Dit **out, KinditContext *ctx, const DitConfig *config);
+void dit_close(Dit **dit);
+
+// Initial values: DiT's (Xavier-uniform, normal 0.02 for labels and time MLP, zero adaLN and final layer), factored layers as
+// kind of linear says. `params` is allocated already. Tailor c's numbers depend on the seed and c only.
+KinditStatus dit_init(const Dit *dit, ParamSet *params, uint64_t seed);
+KinditStatus dit_init_tailor(const Dit *dit, float *tailor /* engine memory */, Engine *engine, int class_index, uint64_t seed);
+
+// Parameters and FLOPs (2 x multiply-adds) without allocating the model; design section 2 and paper README's accounting.
+typedef struct DitCounts {
+    int64_t total;              // every tailor, null row included
+    int64_t learngene;          // factored components of the learngene (s included)
+    int64_t shared;             // all else that travels with it: biases, embeddings, adaLN, null row
+    int64_t tailor;             // one class: its components and label row
+    int64_t label_rows;         // the label table, (n_classes + 1) * D
+    int64_t position;           // the frozen sin-cos table (not stored, in none of the counts above)
+    double flops_linear;        // one image through the linear layers
+    double flops_attention;     // QK^T and AV
+} DitCounts;
+// open_tailors: how many classes' tailors are open at once for the FLOPs (1 in ordinary use; the paper's Table 2 uses all of a task).
+void dit_count(const Dit *dit, double open_tailors, DitCounts *out);
+
+// Memory for activations of up to max_batch samples, planned once. With `training`, everything backward needs.
+typedef struct DitWorkspace DitWorkspace;
+size_t dit_workspace_floats(const Dit *dit, int max_batch, bool training); // exact, scratch excluded
+size_t dit_scratch_floats(const Dit *dit, int max_batch, int threads, bool training);
+KinditStatus dit_workspace_create(DitWorkspace **out, const Dit *dit, Engine *engine, int max_batch, bool training);
+void dit_workspace_close(DitWorkspace **workspace);
+
+// What a pass is given. labels (host): class index or n_classes = null; used by dense models (whose label table is shared);
+// factored models read the gate, whose slots must agree.
+typedef struct DitBatch {
+    int n;
+    const float *x;     // (n, C, S, S)
+    const float *t;     // (n) timesteps as floats, engine memory
+    const int *labels;  // (n) host
+    const Gate *gate;   // never NULL; gate->n_samples is n
+} DitBatch;
+
+// output (n, C or 2C, S, S).
+void dit_forward(const Dit *dit, DitWorkspace *workspace, const float *shared, const DitBatch *batch, float *output);
+// After dit_forward with the same batch on a training workspace. Adds to dshared and batch->gate->dtailor.
+void dit_backward(const Dit *dit, DitWorkspace *workspace, const float *shared, const DitBatch *batch,
+                  const float *doutput, float *dshared);
+
+#endif

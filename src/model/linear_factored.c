@@ -1,0 +1,144 @@
+// The factored kind of linear, KIND (paper Eq. 5 and 8), for a sample of class c:
+//
+//     W_c = U_G diag(s_G) V_G^T + U_c diag(s_c) V_c^T,      y = ((x [U_G; U_c]^T) * [s_G s_c]) [V_G; V_c] + b
+//
+// with U (r, m1), s (r), V (r, m2) stored component-major: one component is one row of each. N_G components are the
+// learngene's and lie in the shared vector; N_T are the class's and lie in its tailor.
+//
+// Initial values: rows of U and V have unit expected norm, and the one value of s gives the GATED product (the R = N_G +
+// N_T components a sample sees) the variance of DiT's Xavier-uniform matrix, Var W = 2 / (fan_in + fan_out):
+//     Var W_ij = R s^2 (1/m1) (1/m2)     =>     s = sqrt(2 m1 m2 / ((fan_in + fan_out) R))
+// A layer that DiT starts at zero starts with V = 0, so that U and s move once V does.
+#include <math.h>
+#include <stdio.h>
+
+#include "model/linear.h"
+
+enum { U, S, V, BIAS };
+
+static KinditStatus factored_declare(Linear *linear, KinditContext *ctx, ParamLayout *layout) {
+    char name[PARAM_NAME_SIZE + 16];
+    int64_t n_g = linear->n_learngene, n_t = linear->n_tailor;
+    linear->layout = layout;
+    snprintf(name, sizeof name, "%s.U", linear->name);
+    TRY(params_declare(layout, ctx, name, ROLE_LEARNGENE, n_t, 2, (int64_t[]){n_g, linear->m1}, &linear->param[U]));
+    snprintf(name, sizeof name, "%s.s", linear->name);
+    TRY(params_declare(layout, ctx, name, ROLE_LEARNGENE, n_t, 1, (int64_t[]){n_g}, &linear->param[S]));
+    snprintf(name, sizeof name, "%s.V", linear->name);
+    TRY(params_declare(layout, ctx, name, ROLE_LEARNGENE, n_t, 2, (int64_t[]){n_g, linear->m2}, &linear->param[V]));
+    snprintf(name, sizeof name, "%s.bias", linear->name);
+    return params_declare(layout, ctx, name, ROLE_SHARED, 0, 1, (int64_t[]){linear->m2}, &linear->param[BIAS]);
+}
+
+static const ParamSpec *factored_spec(const Linear *linear, int which) {
+    return &linear->layout->specs[linear->param[which]];
+}
+
+static void factored_init_rows(const Linear *linear, int which, uint64_t seed, int class_index, size_t n, float std,
+                               float *rows) {
+    RngKey key = {.seed = seed,
+                  .sample = (uint64_t)linear->param[which],
+                  .step = (uint32_t)(class_index + 1),
+                  .purpose = RNG_INIT};
+    rng_fill_normal(key, rows, n);
+    for (size_t i = 0; i < n; i++) rows[i] *= std;
+}
+
+static void factored_init(const Linear *linear, uint64_t seed, int class_index, float *vector) {
+    bool shared = class_index < 0;
+    size_t rows = (size_t)(shared ? linear->n_learngene : linear->n_tailor);
+    const ParamSpec *u = factored_spec(linear, U), *s = factored_spec(linear, S), *v = factored_spec(linear, V);
+    double m1 = linear->m1, m2 = linear->m2, gated = linear->n_learngene + linear->n_tailor;
+
+    factored_init_rows(linear, U, seed, class_index, rows * u->row, (float)sqrt(1.0 / m1),
+                       vector + (shared ? u->shared_offset : u->tailor_offset));
+    if (linear->init != LINEAR_INIT_ZERO)
+        factored_init_rows(linear, V, seed, class_index, rows * v->row, (float)sqrt(1.0 / m2),
+                           vector + (shared ? v->shared_offset : v->tailor_offset));
+    float sigma = (float)sqrt(2.0 * m1 * m2 / ((m1 + linear->fan_out) * gated));
+    float *sigmas = vector + (shared ? s->shared_offset : s->tailor_offset);
+    for (size_t k = 0; k < rows; k++) sigmas[k] = sigma;
+}
+
+static int factored_saved(const Linear *linear) {
+    return linear->n_learngene + linear->n_tailor;
+}
+
+static GatedShape factored_shape(const Linear *linear) {
+    return (GatedShape){linear->rows, linear->m1, linear->m2, linear->n_learngene, linear->n_tailor};
+}
+
+static size_t factored_scratch(const Linear *linear, int n_samples, int n_slots) {
+    GatedShape shape = factored_shape(linear);
+    return engine_gated_scratch(&shape, n_samples, n_slots);
+}
+
+static GatedWeights factored_weights(const Linear *linear, const float *shared) {
+    const ParamSpec *u = factored_spec(linear, U), *s = factored_spec(linear, S), *v = factored_spec(linear, V);
+    return (GatedWeights){
+        .U = shared + u->shared_offset,
+        .s = shared + s->shared_offset,
+        .V = shared + v->shared_offset,
+        .bias = shared + factored_spec(linear, BIAS)->shared_offset,
+        .tailor_U = u->tailor_offset,
+        .tailor_s = s->tailor_offset,
+        .tailor_V = v->tailor_offset,
+    };
+}
+
+static void factored_forward(const Linear *linear, Engine *engine, const Gate *gate, const float *shared,
+                             const float *x, float *saved, float *y) {
+    GatedShape shape = factored_shape(linear);
+    GatedWeights weights = factored_weights(linear, shared);
+    engine_gated_forward(engine, &shape, gate, &weights, x, saved, y);
+}
+
+static void factored_backward(const Linear *linear, Engine *engine, const Gate *gate, const float *shared,
+                              const float *x, const float *saved, const float *dy, float *dx, bool accumulate,
+                              float *dshared) {
+    GatedShape shape = factored_shape(linear);
+    GatedWeights weights = factored_weights(linear, shared);
+    GatedGradients gradients = {0};
+    if (dshared)
+        gradients = (GatedGradients){
+            .U = dshared + factored_spec(linear, U)->shared_offset,
+            .s = dshared + factored_spec(linear, S)->shared_offset,
+            .V = dshared + factored_spec(linear, V)->shared_offset,
+            .bias = dshared + factored_spec(linear, BIAS)->shared_offset,
+        };
+    engine_gated_backward(engine, &shape, gate, &weights, x, saved, dy, dx, accumulate, &gradients);
+}
+
+static double factored_flops(const Linear *linear, double tailor_components) {
+    return 2.0 * (linear->n_learngene + tailor_components) * (linear->m1 + 1.0 + linear->m2); // x U, sigma, V
+}
+
+static void factored_merge_rows(const Linear *linear, int rows, const float *u, const float *s, const float *v,
+                                float *W) {
+    for (int k = 0; k < rows; k++)
+        for (int j = 0; j < linear->m2; j++) {
+            float scale = s[k] * v[(size_t)k * linear->m2 + j];
+            for (int i = 0; i < linear->m1; i++)
+                W[(size_t)j * linear->m1 + i] += scale * u[(size_t)k * linear->m1 + i];
+        }
+}
+
+static void factored_merge(const Linear *linear, const float *shared, const float *tailor, float *W) {
+    GatedWeights w = factored_weights(linear, shared);
+    for (size_t i = 0; i < (size_t)linear->m1 * (size_t)linear->m2; i++) W[i] = 0.0f;
+    factored_merge_rows(linear, linear->n_learngene, w.U, w.s, w.V, W);
+    if (tailor)
+        factored_merge_rows(linear, linear->n_tailor, tailor + w.tailor_U, tailor + w.tailor_s, tailor + w.tailor_V, W);
+}
+
+const LinearKind linear_factored = {
+    .name = "factored",
+    .declare = factored_declare,
+    .init = factored_init,
+    .saved = factored_saved,
+    .scratch = factored_scratch,
+    .forward = factored_forward,
+    .backward = factored_backward,
+    .flops = factored_flops,
+    .merge = factored_merge,
+};

@@ -1,0 +1,194 @@
+// The config document: one table of its fields serves reading and writing.
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "model/model_file.h"
+
+enum { CONFIG_FORMAT = 1 };
+
+typedef struct ConfigField {
+    const char *key;
+    size_t offset;
+} ConfigField;
+
+static const ConfigField int_fields[] = {
+    {"image_size", offsetof(DitConfig, image_size)}, {"channels", offsetof(DitConfig, channels)},
+    {"patch", offsetof(DitConfig, patch)},           {"width", offsetof(DitConfig, width)},
+    {"depth", offsetof(DitConfig, depth)},           {"heads", offsetof(DitConfig, heads)},
+    {"mlp_ratio", offsetof(DitConfig, mlp_ratio)},   {"n_learngene", offsetof(DitConfig, n_learngene)},
+    {"n_tailor", offsetof(DitConfig, n_tailor)},
+};
+static const ConfigField bool_fields[] = {
+    {"learn_sigma", offsetof(DitConfig, learn_sigma)},
+    {"fused_qkv", offsetof(DitConfig, fused_qkv)},
+    {"factor_adaln", offsetof(DitConfig, factor_adaln)},
+};
+enum {
+    N_INT_FIELDS = sizeof int_fields / sizeof *int_fields,
+    N_BOOL_FIELDS = sizeof bool_fields / sizeof *bool_fields
+};
+
+// ---- classes ------------------------------------------------------------------------------------------------------
+
+// Ids become file names, names are printed: neither may hold what a file system or a terminal would act on.
+static bool id_is_valid(const char *id) {
+    size_t length = strspn(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.");
+    return length > 0 && length < DIT_CLASS_NAME_SIZE && id[length] == '\0' && id[0] != '.';
+}
+
+static bool name_is_valid(const char *name) {
+    size_t length = strlen(name);
+    for (size_t i = 0; i < length; i++)
+        if ((unsigned char)name[i] < 0x20 || name[i] == 0x7f) return false;
+    return length > 0 && length < DIT_CLASS_NAME_SIZE;
+}
+
+static KinditStatus check_class(KinditContext *ctx, const char *where, const char *id, const char *name) {
+    if (!id_is_valid(id))
+        return context_fail(ctx, KINDIT_ERROR_FORMAT,
+                            "%s: class id \"%.80s\": expected 1 to %d letters, digits, '-', '_' or '.', no '.' first",
+                            where, id, DIT_CLASS_NAME_SIZE - 1);
+    if (!name_is_valid(name))
+        return context_fail(ctx, KINDIT_ERROR_FORMAT,
+                            "%s: class \"%s\": expected a name of 1 to %d bytes without control characters", where, id,
+                            DIT_CLASS_NAME_SIZE - 1);
+    return KINDIT_OK;
+}
+
+static int compare_ids(const void *a, const void *b) {
+    return strcmp((*(const ModelClass *const *)a)->id, (*(const ModelClass *const *)b)->id);
+}
+
+static KinditStatus check_unique(KinditContext *ctx, const char *where, const ModelClass *classes, int n) {
+    const ModelClass **sorted;
+    TRY(memory_alloc(ctx, (size_t)n, sizeof *sorted, &sorted));
+    for (int c = 0; c < n; c++) sorted[c] = &classes[c];
+    qsort(sorted, (size_t)n, sizeof *sorted, compare_ids);
+    KinditStatus status = KINDIT_OK;
+    for (int c = 1; c < n && !status; c++)
+        if (strcmp(sorted[c - 1]->id, sorted[c]->id) == 0)
+            status = context_fail(ctx, KINDIT_ERROR_FORMAT, "%s: class \"%s\" is listed twice", where, sorted[c]->id);
+    memory_free(&sorted);
+    return status;
+}
+
+int model_classes_find(const ModelClass *classes, int n_classes, const char *id_or_name) {
+    for (int c = 0; c < n_classes; c++)
+        if (strcmp(classes[c].id, id_or_name) == 0) return c;
+    for (int c = 0; c < n_classes; c++)
+        if (strcmp(classes[c].name, id_or_name) == 0) return c;
+    return -1;
+}
+
+static KinditStatus parse_classes(const cJSON *array, KinditContext *ctx, const char *where, ModelClass *out, int n) {
+    const cJSON *item = array->child;
+    for (int c = 0; c < n; c++, item = item->next) {
+        const char *id, *name;
+        TRY(json_get_string(item, ctx, where, "id", &id));
+        TRY(json_get_string(item, ctx, where, "name", &name));
+        TRY(check_class(ctx, where, id, name));
+        strcpy(out[c].id, id); // check_class bounds both
+        strcpy(out[c].name, name);
+    }
+    return check_unique(ctx, where, out, n);
+}
+
+// ---- the document
+// ----------------------------------------------------------------------------------------------------
+
+static KinditStatus parse_fields(const cJSON *json, KinditContext *ctx, const char *where, DitConfig *config) {
+    int64_t format, value;
+    TRY(json_get_int(json, ctx, where, "format", 1, INT_MAX, &format));
+    if (format > CONFIG_FORMAT)
+        return context_fail(ctx, KINDIT_ERROR_UNSUPPORTED,
+                            "%s: format %lld is newer than this program reads (%d): update it", where,
+                            (long long)format, CONFIG_FORMAT);
+    const char *kind;
+    TRY(json_get_string(json, ctx, where, "kind", &kind));
+    config->factored = strcmp(kind, "kind") == 0;
+    if (!config->factored && strcmp(kind, "dense") != 0)
+        return context_fail(ctx, KINDIT_ERROR_FORMAT, "%s: \"kind\": expected \"kind\" or \"dense\", found \"%.80s\"",
+                            where, kind);
+    for (int i = 0; i < N_INT_FIELDS; i++) {
+        TRY(json_get_int(json, ctx, where, int_fields[i].key, 0, INT_MAX, &value));
+        *(int *)((char *)config + int_fields[i].offset) = (int)value;
+    }
+    for (int i = 0; i < N_BOOL_FIELDS; i++)
+        TRY(json_get_bool(json, ctx, where, bool_fields[i].key, (bool *)((char *)config + bool_fields[i].offset)));
+    return KINDIT_OK;
+}
+
+KinditStatus model_config_parse(const cJSON *json, KinditContext *ctx, const char *name, DitConfig *config,
+                                ModelClass **classes) {
+    *classes = NULL;
+    *config = (DitConfig){0};
+    if (!cJSON_IsObject(json)) return context_fail(ctx, KINDIT_ERROR_FORMAT, "%s: expected a JSON object", name);
+    TRY(parse_fields(json, ctx, name, config));
+    const cJSON *array;
+    TRY(json_get_array(json, ctx, name, "classes", &array));
+    config->n_classes = cJSON_GetArraySize(array);
+    KinditStatus status = dit_config_check(config, ctx);
+    if (status) return context_prefix(ctx, status, name);
+    TRY(memory_alloc(ctx, (size_t)config->n_classes, sizeof **classes, classes));
+    status = parse_classes(array, ctx, name, *classes, config->n_classes);
+    if (status) memory_free(classes);
+    return status;
+}
+
+static bool build_classes(cJSON *document, const ModelClass *classes, int n) {
+    cJSON *array = cJSON_AddArrayToObject(document, "classes");
+    if (!array) return false;
+    for (int c = 0; c < n; c++) {
+        cJSON *item = cJSON_CreateObject();
+        if (!cJSON_AddItemToArray(array, item)) return false;
+        if (!cJSON_AddStringToObject(item, "id", classes[c].id)) return false;
+        if (!cJSON_AddStringToObject(item, "name", classes[c].name)) return false;
+    }
+    return true;
+}
+
+static bool build_fields(cJSON *document, const DitConfig *config) {
+    if (!cJSON_AddNumberToObject(document, "format", CONFIG_FORMAT)) return false;
+    if (!cJSON_AddStringToObject(document, "kind", config->factored ? "kind" : "dense")) return false;
+    for (int i = 0; i < N_INT_FIELDS; i++) {
+        int value = *(const int *)((const char *)config + int_fields[i].offset);
+        if (!cJSON_AddNumberToObject(document, int_fields[i].key, value)) return false;
+    }
+    for (int i = 0; i < N_BOOL_FIELDS; i++) {
+        bool value = *(const bool *)((const char *)config + bool_fields[i].offset);
+        if (!cJSON_AddBoolToObject(document, bool_fields[i].key, value)) return false;
+    }
+    return true;
+}
+
+KinditStatus model_config_build(cJSON **out, KinditContext *ctx, const DitConfig *config, const ModelClass *classes) {
+    *out = NULL;
+    TRY(dit_config_check(config, ctx));
+    for (int c = 0; c < config->n_classes; c++) TRY(check_class(ctx, "config", classes[c].id, classes[c].name));
+    TRY(check_unique(ctx, "config", classes, config->n_classes));
+    cJSON *document = cJSON_CreateObject();
+    if (!build_fields(document, config) || !build_classes(document, classes, config->n_classes)) {
+        cJSON_Delete(document);
+        return context_fail(ctx, KINDIT_ERROR_MEMORY, "out of memory for a config of %d classes", config->n_classes);
+    }
+    *out = document;
+    return KINDIT_OK;
+}
+
+KinditStatus model_config_merge(cJSON **out, KinditContext *ctx, const cJSON *base, const DitConfig *config,
+                                const ModelClass *classes) {
+    TRY(model_config_build(out, ctx, config, classes));
+    const cJSON *item;
+    cJSON_ArrayForEach(item, base) {
+        if (cJSON_GetObjectItemCaseSensitive(*out, item->string) || strcmp(item->string, "sha256") == 0) continue;
+        cJSON *copy = cJSON_Duplicate(item, true);
+        if (cJSON_AddItemToObject(*out, item->string, copy)) continue;
+        cJSON_Delete(copy);
+        cJSON_Delete(*out);
+        *out = NULL;
+        return context_fail(ctx, KINDIT_ERROR_MEMORY, "out of memory for a config");
+    }
+    return KINDIT_OK;
+}

@@ -1,0 +1,99 @@
+#include "model/model_file.h"
+
+#include <string.h>
+
+#include "base/json.h"
+#include "model/model_folder.h"
+#include "model/model_source.h"
+
+KinditStatus model_open(Model **out, KinditContext *ctx, Engine *engine, const char *path, const char *classes) {
+    ModelSource source;
+    int *chosen = NULL, n_chosen;
+    *out = NULL;
+    TRY(model_source_open(&source, ctx, path));
+    KinditStatus status = model_source_choose(&source, ctx, classes, &chosen, &n_chosen);
+    if (!status) status = model_source_load(out, ctx, engine, &source, chosen, n_chosen);
+    memory_free(&chosen);
+    model_source_close(&source);
+    return status;
+}
+
+static KinditStatus create(Model *model, const DitConfig *config, const ModelClass *classes, uint64_t seed) {
+    TRY(dit_create(&model->dit, model->ctx, config));
+    TRY(model_config_build(&model->config, model->ctx, &model->dit->config, classes));
+    TRY(memory_alloc(model->ctx, (size_t)config->n_classes, sizeof *classes, &model->classes));
+    if (config->n_classes) memcpy(model->classes, classes, (size_t)config->n_classes * sizeof *classes);
+    TRY(params_alloc(&model->params, model->engine, model->ctx, &model->dit->layout, config->n_classes));
+    return dit_init(model->dit, &model->params, seed);
+}
+
+KinditStatus model_create(Model **out, KinditContext *ctx, Engine *engine, const DitConfig *config,
+                          const ModelClass *classes, uint64_t seed) {
+    Model *model;
+    *out = NULL;
+    TRY(memory_alloc(ctx, 1, sizeof *model, &model));
+    *model = (Model){.ctx = ctx, .engine = engine, .form = MODEL_WHOLE};
+    KinditStatus status = create(model, config, classes, seed);
+    if (status)
+        model_close(&model);
+    else
+        *out = model;
+    return status;
+}
+
+void model_close(Model **model) {
+    if (!model || !*model) return;
+    params_close(&(*model)->params);
+    dit_close(&(*model)->dit);
+    memory_free(&(*model)->classes);
+    cJSON_Delete((*model)->config);
+    memory_free(model);
+}
+
+int model_find_class(const Model *model, const char *id_or_name) {
+    return model_classes_find(model->classes, model->dit->config.n_classes, id_or_name);
+}
+
+static KinditStatus write_weights(const Model *model, const char *path, const cJSON *config, Dtype dtype) {
+    char *text = cJSON_PrintUnformatted(config);
+    if (!text) return context_fail(model->ctx, KINDIT_ERROR_MEMORY, "%s: out of memory for the config", path);
+    const char *metadata[][2] = {{"kindit", text}};
+    KinditStatus status = model_params_write(model->ctx, path, &model->dit->layout, &model->params, MODEL_PART_WHOLE, 0,
+                                             dtype, metadata, 1);
+    cJSON_free(text);
+    return status;
+}
+
+static KinditStatus write_file(const Model *model, const char *path, const cJSON *config, Dtype dtype, bool overwrite) {
+    if (file_exists(path) && !overwrite)
+        return context_fail(model->ctx, KINDIT_ERROR_ARGUMENT, "%s: exists; choose another name or ask to overwrite it",
+                            path);
+    return write_weights(model, path, config, dtype);
+}
+
+static KinditStatus write_folder(const Model *model, const char *path, const cJSON *config, Dtype dtype,
+                                 bool overwrite) {
+    KinditContext *ctx = model->ctx;
+    FolderWriter folder;
+    char file[1024];
+    TRY(folder_begin(&folder, ctx, path, overwrite));
+    KinditStatus status = file_path(file, ctx, "%s/model.safetensors", folder.temporary);
+    if (!status) status = write_weights(model, file, config, dtype);
+    if (!status) status = file_path(file, ctx, "%s/config.json", folder.temporary);
+    if (!status) status = json_write(ctx, file, config);
+    if (!status) return folder_commit(&folder, ctx);
+    folder_abandon(&folder);
+    return status;
+}
+
+KinditStatus model_write(const Model *model, const char *path, Dtype dtype, bool overwrite) {
+    static const char suffix[] = ".safetensors";
+    size_t length = strlen(path), n = strlen(suffix);
+    bool is_file = length > n && strcmp(path + length - n, suffix) == 0;
+    cJSON *config;
+    TRY(model_config_merge(&config, model->ctx, model->config, &model->dit->config, model->classes));
+    KinditStatus status = is_file ? write_file(model, path, config, dtype, overwrite)
+                                  : write_folder(model, path, config, dtype, overwrite);
+    cJSON_Delete(config);
+    return status;
+}

@@ -1,0 +1,68 @@
+// Models on disk, in either of three shapes that all load alike (docs/formats.md):
+//   1. a folder with config.json and model.safetensors
+//   2. one .safetensors file with the config in __metadata__["kindit"]
+//   3. a decomposed folder: config.json, learngene.safetensors and any of the tailors/<class id>.safetensors
+// The config carries class ids and names; the order of classes in it is the order of tailor rows.
+#ifndef MODEL_MODEL_FILE_H
+#define MODEL_MODEL_FILE_H
+
+#include <cjson/cJSON.h>
+
+#include "formats/safetensors.h"
+#include "model/dit.h"
+
+typedef struct ModelClass {
+    char id[DIT_CLASS_NAME_SIZE];   // file-name safe: letters, digits, '-', '_', '.' (first not '.'); unique in a model
+    char name[DIT_CLASS_NAME_SIZE]; // shown to people
+} ModelClass;
+
+typedef enum ModelForm { MODEL_WHOLE, MODEL_DECOMPOSED } ModelForm;
+
+// An open model: structure, weights, names.
+typedef struct Model {
+    KinditContext *ctx;
+    Engine *engine;
+    Dit *dit;
+    ModelClass *classes; // [dit->config.n_classes]
+    ParamSet params;
+    cJSON *config; // the whole document, so that what we don't know survives a rewrite
+    ModelForm form;
+    char learngene_sha256[65]; // of the learngene file when decomposed, "" otherwise
+} Model;
+
+// `classes`: comma-separated ids or names, "" for none, NULL for all the file holds; the model has them in that order.
+// Only those tailors are read. A run folder opens its newest complete checkpoint; a learngene file alone has no class.
+KinditStatus model_open(Model **out, KinditContext *ctx, Engine *engine, const char *path, const char *classes);
+// A new model with initial weights.
+KinditStatus model_create(Model **out, KinditContext *ctx, Engine *engine, const DitConfig *config,
+                          const ModelClass *classes, uint64_t seed);
+void model_close(Model **model);
+
+// Shape 1 (path is a folder to make) or 2 (path ends in .safetensors). dtype F32 or BF16. What is there already is
+// refused, an empty folder apart; with `overwrite` it is replaced, if it is a model and nothing else.
+KinditStatus model_write(const Model *model, const char *path, Dtype dtype, bool overwrite);
+
+// Index of a class by id, then by name; -1 when absent.
+int model_find_class(const Model *model, const char *id_or_name);
+int model_classes_find(const ModelClass *classes, int n_classes, const char *id_or_name);
+
+// The config document <-> structure. A newer "format" is refused, and so are bad class ids and one given twice, both
+// ways. `name` stands for the file in messages. *classes [config->n_classes] is freed with memory_free, *out with
+// cJSON_Delete.
+KinditStatus model_config_parse(const cJSON *json, KinditContext *ctx, const char *name, DitConfig *config,
+                                ModelClass **classes);
+KinditStatus model_config_build(cJSON **out, KinditContext *ctx, const DitConfig *config, const ModelClass *classes);
+// model_config_build with what else `base` holds (training settings, keys of others), but no hashes of parts.
+KinditStatus model_config_merge(cJSON **out, KinditContext *ctx, const cJSON *base, const DitConfig *config,
+                                const ModelClass *classes);
+
+// The tensors of a parameter vector set as a file holds them; used by every writer and reader of weights (models,
+// learngene and tailor files, optimiser state). part: which rows.
+typedef enum ModelPart { MODEL_PART_WHOLE, MODEL_PART_SHARED, MODEL_PART_TAILOR } ModelPart;
+KinditStatus model_params_write(KinditContext *ctx, const char *path, const ParamLayout *layout, const ParamSet *params,
+                                ModelPart part, int class_index, Dtype dtype, const char *const (*metadata)[2],
+                                int n_metadata);
+KinditStatus model_params_read(KinditContext *ctx, const char *path, const ParamLayout *layout, ParamSet *params,
+                               ModelPart part, int class_index);
+
+#endif

@@ -1,0 +1,198 @@
+// A tensor of a file is a row of segments: the rows of each class, then the shared rows. A part's file has only its own
+// segments, and no tensor that would have no rows.
+#include "model/model_params_file.h"
+
+#include <string.h>
+
+enum { STAGE_FLOATS = 1 << 18 }; // what passes through host memory at a time
+
+typedef struct Segment {
+    size_t first, n; // elements of the file's tensor
+    float *vector;   // engine memory of those n floats
+} Segment;
+
+// Rows per class of tensor i, and rows that follow them.
+static int64_t rows_per_class(const ParamLayout *layout, const ParamsRows *rows, int i) {
+    return i == rows->class_table ? 1 : layout->specs[i].tailor_rows;
+}
+
+static int64_t rows_shared(const ParamLayout *layout, const ParamsRows *rows, int i) {
+    return layout->specs[i].shape[0] - (i == rows->class_table ? rows->n_classes : 0);
+}
+
+static int64_t rows_in_file(const ParamLayout *layout, const ParamsRows *rows, int i) {
+    if (rows->part == MODEL_PART_TAILOR) return rows_per_class(layout, rows, i);
+    if (rows->part == MODEL_PART_SHARED) return rows_shared(layout, rows, i);
+    return rows->n_file_classes * rows_per_class(layout, rows, i) + rows_shared(layout, rows, i);
+}
+
+static int segment_count(const ParamsRows *rows) {
+    return rows->part == MODEL_PART_WHOLE ? rows->n_classes + 1 : 1;
+}
+
+// Segment k of tensor i: a class each, the shared rows last.
+static Segment segment_get(const ParamLayout *layout, const ParamsRows *rows, const ParamSet *params, int i, int k) {
+    const ParamSpec *spec = &layout->specs[i];
+    size_t per_class = (size_t)rows_per_class(layout, rows, i) * spec->row;
+    bool in_shared = i == rows->class_table;
+    float *shared = params->shared + spec->shared_offset;
+    if (rows->part == MODEL_PART_TAILOR)
+        return (Segment){0, per_class, params->tailor[rows->class_index] + spec->tailor_offset};
+    size_t n_shared = (size_t)rows_shared(layout, rows, i) * spec->row;
+    if (rows->part == MODEL_PART_SHARED) return (Segment){0, n_shared, shared};
+    if (k == rows->n_classes)
+        return (Segment){(size_t)rows->n_file_classes * per_class, n_shared,
+                         shared + (in_shared ? (size_t)rows->n_classes * per_class : 0)};
+    size_t in_file = (size_t)(rows->classes ? rows->classes[k] : k);
+    return (Segment){in_file * per_class, per_class,
+                     in_shared ? shared + (size_t)k * per_class : params->tailor[k] + spec->tailor_offset};
+}
+
+static void shape_in_file(const ParamLayout *layout, const ParamsRows *rows, int i, int64_t shape[PARAM_MAX_DIMS]) {
+    memcpy(shape, layout->specs[i].shape, sizeof layout->specs[i].shape);
+    shape[0] = rows_in_file(layout, rows, i);
+}
+
+size_t model_params_count(const ParamLayout *layout, ModelPart part, int n_classes) {
+    ParamsRows rows = {.part = part, .n_classes = n_classes, .n_file_classes = n_classes, .class_table = -1};
+    size_t n = 0;
+    for (int i = 0; i < layout->n_specs; i++) n += (size_t)rows_in_file(layout, &rows, i) * layout->specs[i].row;
+    return n;
+}
+
+// ---- reading ------------------------------------------------------------------------------------------------------
+
+static bool is_expected(const ParamLayout *layout, const ParamsRows *rows, const char *name) {
+    for (int i = 0; i < layout->n_specs; i++)
+        if (strcmp(layout->specs[i].name, name) == 0) return rows_in_file(layout, rows, i) > 0;
+    return false;
+}
+
+// Names are unique in a file, so among more tensors than expected a stranger comes early: no header makes this slow.
+static KinditStatus refuse_strangers(const Safetensors *file, KinditContext *ctx, const ParamLayout *layout,
+                                     const ParamsRows *rows) {
+    for (int i = 0; i < file->n_tensors; i++)
+        if (!is_expected(layout, rows, file->tensors[i].name))
+            return context_fail(ctx, KINDIT_ERROR_FORMAT, "%s: tensor \"%.95s\" is not one this model's config has",
+                                file->path, file->tensors[i].name);
+    return KINDIT_OK;
+}
+
+static KinditStatus find_tensor(const Safetensors *file, KinditContext *ctx, const ParamLayout *layout,
+                                const ParamsRows *rows, int i, const Tensor **out) {
+    int64_t shape[PARAM_MAX_DIMS];
+    shape_in_file(layout, rows, i, shape);
+    TRY(safetensors_require(file, ctx, layout->specs[i].name, layout->specs[i].n_dims, shape, out));
+    Dtype dtype = (*out)->dtype;
+    if (dtype != DTYPE_F32 && dtype != DTYPE_BF16 && dtype != DTYPE_F16)
+        return context_fail(ctx, KINDIT_ERROR_FORMAT, "%s: tensor \"%s\": expected F32, BF16 or F16, found %s",
+                            file->path, (*out)->name, dtype_name(dtype));
+    return KINDIT_OK;
+}
+
+KinditStatus model_params_check(const Safetensors *file, KinditContext *ctx, const ParamLayout *layout,
+                                const ParamsRows *rows) {
+    const Tensor *tensor;
+    TRY(refuse_strangers(file, ctx, layout, rows));
+    for (int i = 0; i < layout->n_specs; i++)
+        if (rows_in_file(layout, rows, i) > 0) TRY(find_tensor(file, ctx, layout, rows, i, &tensor));
+    return KINDIT_OK;
+}
+
+static KinditStatus load_segment(const Tensor *tensor, KinditContext *ctx, Engine *engine, Segment segment,
+                                 float *stage) {
+    for (size_t done = 0; done < segment.n;) {
+        size_t n = segment.n - done < STAGE_FLOATS ? segment.n - done : STAGE_FLOATS;
+        TRY(tensor_read_float(tensor, ctx, segment.first + done, n, stage));
+        engine_upload(engine, segment.vector + done, stage, n);
+        done += n;
+    }
+    return KINDIT_OK;
+}
+
+KinditStatus model_params_load(const Safetensors *file, KinditContext *ctx, const ParamLayout *layout,
+                               const ParamsRows *rows, ParamSet *params) {
+    TRY(model_params_check(file, ctx, layout, rows));
+    float *stage;
+    TRY(memory_alloc(ctx, STAGE_FLOATS, sizeof *stage, &stage));
+    KinditStatus status = KINDIT_OK;
+    for (int i = 0; i < layout->n_specs && !status; i++) {
+        const Tensor *tensor;
+        if (rows_in_file(layout, rows, i) == 0) continue;
+        status = find_tensor(file, ctx, layout, rows, i, &tensor);
+        for (int k = 0; k < segment_count(rows) && !status; k++)
+            status = load_segment(tensor, ctx, params->engine, segment_get(layout, rows, params, i, k), stage);
+    }
+    memory_free(&stage);
+    return status;
+}
+
+static ParamsRows own_rows(const ParamSet *params, ModelPart part, int class_index) {
+    return (ParamsRows){.part = part,
+                        .class_index = class_index,
+                        .n_classes = params->n_classes,
+                        .n_file_classes = params->n_classes,
+                        .class_table = -1};
+}
+
+KinditStatus model_params_read(KinditContext *ctx, const char *path, const ParamLayout *layout, ParamSet *params,
+                               ModelPart part, int class_index) {
+    Safetensors file;
+    TRY(safetensors_open(&file, ctx, path));
+    ParamsRows rows = own_rows(params, part, class_index);
+    KinditStatus status = model_params_load(&file, ctx, layout, &rows, params);
+    safetensors_close(&file);
+    return status;
+}
+
+// ---- writing ------------------------------------------------------------------------------------------------------
+
+static void save_segment(Engine *engine, Segment segment, Dtype dtype, char *data, float *stage) {
+    for (size_t done = 0; done < segment.n;) {
+        size_t n = segment.n - done < STAGE_FLOATS ? segment.n - done : STAGE_FLOATS;
+        void *to = data + (segment.first + done) * dtype_size(dtype);
+        engine_download(engine, stage, segment.vector + done, n);
+        if (dtype == DTYPE_BF16)
+            tensor_to_bf16(stage, to, n);
+        else
+            memcpy(to, stage, n * sizeof *stage);
+        done += n;
+    }
+}
+
+// The tensors of `rows` in memory of the arena; *n of them.
+static KinditStatus gather_tensors(Arena *arena, KinditContext *ctx, const ParamLayout *layout, const ParamsRows *rows,
+                                   const ParamSet *params, Dtype dtype, Tensor *tensors, int *n) {
+    float *stage;
+    TRY(arena_alloc(arena, ctx, STAGE_FLOATS, sizeof *stage, &stage));
+    for (int i = 0; i < layout->n_specs; i++) {
+        const ParamSpec *spec = &layout->specs[i];
+        int64_t n_rows = rows_in_file(layout, rows, i);
+        if (n_rows == 0) continue;
+        char *data;
+        TRY(arena_alloc(arena, ctx, (size_t)n_rows * spec->row, dtype_size(dtype), &data));
+        for (int k = 0; k < segment_count(rows); k++)
+            save_segment(params->engine, segment_get(layout, rows, params, i, k), dtype, data, stage);
+        Tensor *tensor = &tensors[(*n)++];
+        *tensor = (Tensor){.name = spec->name, .dtype = dtype, .n_dims = spec->n_dims, .data = data};
+        shape_in_file(layout, rows, i, tensor->shape);
+    }
+    return KINDIT_OK;
+}
+
+KinditStatus model_params_write(KinditContext *ctx, const char *path, const ParamLayout *layout, const ParamSet *params,
+                                ModelPart part, int class_index, Dtype dtype, const char *const (*metadata)[2],
+                                int n_metadata) {
+    if (dtype != DTYPE_F32 && dtype != DTYPE_BF16)
+        return context_fail(ctx, KINDIT_ERROR_ARGUMENT, "%s: weights are written as F32 or BF16, not %s", path,
+                            dtype_name(dtype));
+    ParamsRows rows = own_rows(params, part, class_index);
+    Arena arena = {0};
+    Tensor *tensors;
+    int n = 0;
+    KinditStatus status = arena_alloc(&arena, ctx, (size_t)layout->n_specs, sizeof *tensors, &tensors);
+    if (!status) status = gather_tensors(&arena, ctx, layout, &rows, params, dtype, tensors, &n);
+    if (!status) status = safetensors_write(ctx, path, tensors, n, metadata, n_metadata);
+    arena_close(&arena);
+    return status;
+}

@@ -1,0 +1,33 @@
+// What a path holds, known before any weight is read: its shape, its config, its classes and where their parts lie.
+#ifndef MODEL_MODEL_SOURCE_H
+#define MODEL_MODEL_SOURCE_H
+
+#include "model/model_file.h"
+
+typedef struct ModelSource {
+    ModelForm form;
+    char folder[1024];   // of config.json and tailors/; "" for a single file, which has no tailors apart
+    Safetensors weights; // the whole model, or the learngene; mapped
+    cJSON *config;
+    DitConfig dit_config; // with every class of the config
+    ModelClass *classes;  // [dit_config.n_classes]
+} ModelSource;
+
+// Any shape model_open takes. A tailor file alone is an argument error.
+KinditStatus model_source_open(ModelSource *out, KinditContext *ctx, const char *path);
+void model_source_close(ModelSource *source);
+
+// Indices of the classes asked for, as model_open's `classes`; NULL: every class whose tailor is there. One that is not
+// is an argument error naming those that are. *chosen is freed with memory_free.
+KinditStatus model_source_choose(const ModelSource *source, KinditContext *ctx, const char *classes, int **chosen,
+                                 int *n_chosen);
+
+// Checks the headers of the weights and of the chosen tailors against `dit`, whose config has n_classes = n_chosen.
+KinditStatus model_source_check(const ModelSource *source, KinditContext *ctx, const Dit *dit, const int *chosen,
+                                int n_chosen);
+
+// Opens exactly these classes of the source, with the hash of every part verified.
+KinditStatus model_source_load(Model **out, KinditContext *ctx, Engine *engine, const ModelSource *source,
+                               const int *chosen, int n_chosen);
+
+#endif

@@ -1,0 +1,80 @@
+#include "model/params.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { PARAM_ALIGN = 16 }; // floats of a 64-byte cache line
+
+static size_t params_pad(size_t n) {
+    return (n + PARAM_ALIGN - 1) / PARAM_ALIGN * PARAM_ALIGN;
+}
+
+KinditStatus params_declare(ParamLayout *layout, KinditContext *ctx, const char *name, ParamRole role,
+                            int64_t tailor_rows, int n_dims, const int64_t *shape, int *index) {
+    if (layout->n_specs == layout->capacity) {
+        int capacity = layout->capacity ? layout->capacity * 2 : 64;
+        ParamSpec *specs = realloc(layout->specs, (size_t)capacity * sizeof *specs);
+        if (!specs) return context_fail(ctx, KINDIT_ERROR_MEMORY, "out of memory for %d tensors", capacity);
+        layout->specs = specs;
+        layout->capacity = capacity;
+    }
+    ParamSpec spec = {.role = role, .n_dims = n_dims, .tailor_rows = tailor_rows, .row = 1};
+    if (snprintf(spec.name, sizeof spec.name, "%s", name) >= (int)sizeof spec.name)
+        return context_fail(ctx, KINDIT_ERROR_ARGUMENT, "tensor name '%s' is too long", name);
+    for (int d = 0; d < n_dims; d++) {
+        spec.shape[d] = shape[d];
+        if (d > 0 && !memory_multiply(spec.row, (size_t)shape[d], &spec.row))
+            return context_fail(ctx, KINDIT_ERROR_MEMORY, "tensor '%s' overflows", name);
+    }
+    size_t shared_size, tailor_size;
+    if (!memory_multiply(spec.row, (size_t)shape[0], &shared_size) ||
+        !memory_multiply(spec.row, (size_t)tailor_rows, &tailor_size) ||
+        shared_size > SIZE_MAX / 64 - layout->n_shared || tailor_size > SIZE_MAX / 64 - layout->n_tailor)
+        return context_fail(ctx, KINDIT_ERROR_MEMORY, "tensor '%s' overflows", name);
+    spec.shared_offset = layout->n_shared;
+    spec.tailor_offset = layout->n_tailor;
+    layout->n_shared += params_pad(shared_size);
+    layout->n_tailor += params_pad(tailor_size);
+    *index = layout->n_specs;
+    layout->specs[layout->n_specs++] = spec;
+    return KINDIT_OK;
+}
+
+void params_layout_close(ParamLayout *layout) {
+    free(layout->specs);
+    *layout = (ParamLayout){0};
+}
+
+size_t params_spec_size(const ParamSpec *spec, int n_classes) {
+    return spec->row * ((size_t)spec->shape[0] + (size_t)spec->tailor_rows * (size_t)n_classes);
+}
+
+KinditStatus params_alloc(ParamSet *out, Engine *engine, KinditContext *ctx, const ParamLayout *layout, int n_classes) {
+    *out = (ParamSet){.engine = engine, .n_classes = n_classes};
+    size_t tailors, total;
+    if (!memory_multiply(layout->n_tailor, (size_t)n_classes, &tailors) || tailors > SIZE_MAX / 8 - layout->n_shared)
+        return context_fail(ctx, KINDIT_ERROR_MEMORY, "%d tailors of %zu floats overflow", n_classes, layout->n_tailor);
+    total = layout->n_shared + tailors;
+    TRY(engine_alloc(engine, total, &out->block));
+    KinditStatus status = memory_alloc(ctx, (size_t)n_classes + 1, sizeof *out->tailor, &out->tailor);
+    if (status) {
+        params_close(out);
+        return status;
+    }
+    out->shared = out->block;
+    for (int c = 0; c < n_classes; c++) out->tailor[c] = out->block + layout->n_shared + (size_t)c * layout->n_tailor;
+    return KINDIT_OK;
+}
+
+void params_close(ParamSet *set) {
+    if (set->engine) engine_free(set->engine, &set->block);
+    memory_free(&set->tailor);
+    *set = (ParamSet){0};
+}
+
+void params_copy(ParamSet *to, const ParamSet *from, const ParamLayout *layout) {
+    engine_copy(to->engine, to->shared, from->shared, layout->n_shared);
+    for (int c = 0; c < to->n_classes; c++)
+        engine_copy(to->engine, to->tailor[c], from->tailor[c], layout->n_tailor);
+}

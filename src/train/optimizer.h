@@ -1,0 +1,28 @@
+// AdamW and EMA over a model's vectors, by role: the shared vector every step, a tailor only when its class was in the
+// batch. An absent tailor gets no gradient, no momentum drift and its own step count; its EMA is caught up in closed
+// form.
+#ifndef TRAIN_OPTIMIZER_H
+#define TRAIN_OPTIMIZER_H
+
+#include "kind/gate.h"
+#include "model/params.h"
+
+typedef struct Optimizer {
+    Engine *engine;
+    const ParamLayout *layout;
+    AdamSettings settings;
+    ParamSet m, v, ema;
+    int64_t step;          // steps taken
+    int64_t *tailor_steps; // [n_classes] updates of each tailor
+    int64_t *tailor_last;  // [n_classes] value of `step` at its last update
+} Optimizer;
+
+KinditStatus optimizer_create(Optimizer *out, KinditContext *ctx, Engine *engine, const ParamLayout *layout,
+                              const ParamSet *params, const AdamSettings *settings); // EMA starts at the weights
+void optimizer_close(Optimizer *optimizer);
+// One step: dshared, and the gradients of the tailors open in `gate`.
+void optimizer_step(Optimizer *optimizer, ParamSet *params, const float *dshared, const ClassGate *gate);
+// out = EMA of everything as of now, absent tailors caught up; the optimiser's own state is untouched.
+void optimizer_read_ema(const Optimizer *optimizer, const ParamSet *params, ParamSet *out);
+
+#endif

@@ -1,0 +1,136 @@
+#include "train/train_log.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+
+static const char HEADER[] = "step,seconds,loss,mse,vlb,grad_norm,lr,images_per_second,gflops\n";
+
+// ---- metrics.csv
+// -----------------------------------------------------------------------------------------------------
+
+// Length of the part of an old metrics.csv to keep: whole rows up to `step`. *seconds is the last such row's.
+static size_t kept_length(const char *text, size_t size, int64_t step, double *seconds) {
+    size_t kept = 0;
+    for (size_t at = 0; at < size;) {
+        const char *end = memchr(text + at, '\n', size - at);
+        if (!end) break; // cut off while it was written
+        char row[256];
+        const size_t length = (size_t)(end - text) + 1 - at;
+        if (length >= sizeof row) break;
+        memcpy(row, text + at, length);
+        row[length] = '\0';
+        int64_t row_step;
+        double row_seconds;
+        if (at == 0 && strcmp(row, HEADER) != 0) break;
+        if (at > 0) {
+            if (sscanf(row, "%" SCNd64 ",%lf,", &row_step, &row_seconds) != 2 || row_step > step) break;
+            *seconds = row_seconds;
+        }
+        at += length;
+        kept = at;
+    }
+    return kept;
+}
+
+static KinditStatus rewrite_csv(TrainLog *log, const char *path, int64_t step) {
+    if (!file_exists(path)) return file_write(log->ctx, path, HEADER, sizeof HEADER - 1);
+    FileMap old;
+    TRY(file_map(&old, log->ctx, path));
+    const size_t kept = kept_length((const char *)old.data, old.size, step, &log->earlier);
+    KinditStatus status =
+        kept > 0 ? file_write(log->ctx, path, old.data, kept) : file_write(log->ctx, path, HEADER, sizeof HEADER - 1);
+    file_unmap(&old);
+    return status;
+}
+
+static KinditStatus open_files(TrainLog *log, int64_t step) {
+    char path[1024];
+    TRY(file_path(path, log->ctx, "%s/metrics.csv", log->run));
+    TRY(rewrite_csv(log, path, step));
+    log->csv = fopen(path, "ae");
+    if (!log->csv) return context_fail(log->ctx, KINDIT_ERROR_IO, "%s: cannot append: %s", path, strerror(errno));
+    return tensorboard_open(&log->board, log->ctx, log->run);
+}
+
+KinditStatus train_log_open(TrainLog *out, KinditContext *ctx, const char *run, const TrainSettings *settings,
+                            double flops_per_image, int64_t step) {
+    *out = (TrainLog){.ctx = ctx, .settings = settings, .flops_per_image = flops_per_image, .began = clock_seconds()};
+    KinditStatus status = file_path(out->run, ctx, "%s", run);
+    if (!status) status = open_files(out, step);
+    if (status) train_log_close(out);
+    return status;
+}
+
+void train_log_close(TrainLog *log) {
+    if (log->csv) fclose(log->csv);
+    tensorboard_close(&log->board);
+    *log = (TrainLog){0};
+}
+
+// ---- steps
+// -----------------------------------------------------------------------------------------------------------
+
+void train_log_summary(const TrainLog *log, TrainResult *result) {
+    const double images = (double)log->n * log->settings->batch * log->settings->accumulate;
+    result->loss = log->n > 0 ? (log->mse + log->vlb) / (double)log->n : log->last_loss;
+    result->images_per_second = log->n > 0 ? images / log->step_seconds : log->last_images_per_second;
+    result->flops_per_second = result->images_per_second * log->flops_per_image;
+}
+
+static KinditStatus write_scalars(TrainLog *log, int64_t step, double lr, const TrainResult *mean) {
+    const struct {
+        const char *tag;
+        double value;
+    } scalars[] = {{"train/loss", mean->loss},
+                   {"train/mse", log->mse / (double)log->n},
+                   {"train/vlb", log->vlb / (double)log->n},
+                   {"train/grad_norm", log->gradient_norm / (double)log->n},
+                   {"train/lr", lr},
+                   {"speed/images_per_second", mean->images_per_second},
+                   {"speed/gflops", mean->flops_per_second / 1e9}};
+    for (size_t i = 0; i < sizeof scalars / sizeof *scalars; i++)
+        TRY(tensorboard_add_scalar(log->board, log->ctx, scalars[i].tag, step, scalars[i].value));
+    return tensorboard_flush(log->board, log->ctx);
+}
+
+static KinditStatus write_row(TrainLog *log, int64_t step, double lr, const TrainResult *mean, const char *text) {
+    const double n = (double)log->n, seconds = log->earlier + clock_seconds() - log->began;
+    int written = fprintf(log->csv, "%" PRId64 ",%.3f,%.7g,%.7g,%.7g,%.7g,%.7g,%.2f,%.3f\n", step, seconds, mean->loss,
+                          log->mse / n, log->vlb / n, log->gradient_norm / n, lr, mean->images_per_second,
+                          mean->flops_per_second / 1e9);
+    if (written < 0 || fflush(log->csv) != 0)
+        return context_fail(log->ctx, KINDIT_ERROR_IO, "%s/metrics.csv: cannot write: %s", log->run, strerror(errno));
+    TRY(write_scalars(log, step, lr, mean));
+    context_log(log->ctx, KINDIT_LOG_INFO, "step %" PRId64 "  %s", step, text);
+    log->last_loss = mean->loss;
+    log->last_images_per_second = mean->images_per_second;
+    log->n = 0;
+    log->mse = log->vlb = log->gradient_norm = log->step_seconds = 0;
+    return KINDIT_OK;
+}
+
+KinditStatus train_log_step(TrainLog *log, const StepReport *report) {
+    TrainResult mean;
+    char text[128];
+    log->n++;
+    log->mse += report->mse;
+    log->vlb += report->vlb;
+    log->gradient_norm += report->gradient_norm;
+    log->step_seconds += report->seconds;
+    train_log_summary(log, &mean);
+    snprintf(text, sizeof text, "loss %.4f  %.0f images/s  %.1f GFLOP/s", mean.loss, mean.images_per_second,
+             mean.flops_per_second / 1e9);
+    KinditProgress progress = {.task = "pretrain",
+                               .done = report->step,
+                               .total = log->settings->steps,
+                               .seconds = clock_seconds() - log->began,
+                               .text = text};
+    context_progress(log->ctx, &progress);
+    const int64_t every = log->settings->log_every;
+    return every && report->step % every == 0 ? write_row(log, report->step, report->lr, &mean, text) : KINDIT_OK;
+}

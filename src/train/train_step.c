@@ -1,0 +1,144 @@
+#include "train/train_step.h"
+
+#include <math.h>
+
+static size_t sample_floats(const DitConfig *config, int channels) {
+    return (size_t)channels * (size_t)config->image_size * (size_t)config->image_size;
+}
+
+// A step opens at most a tailor per sample, and no more than there are.
+static int slots_needed(const Dit *dit, int batch, int accumulate) {
+    const int64_t samples = (int64_t)batch * accumulate;
+    return samples < dit->config.n_classes ? (int)samples : dit->config.n_classes;
+}
+
+void train_step_count(const Dit *dit, int batch, int accumulate, size_t *gradient_bytes, size_t *buffer_bytes) {
+    const DitConfig *config = &dit->config;
+    const size_t in = sample_floats(config, config->channels);
+    const size_t out = sample_floats(config, dit_config_out_channels(config));
+    const size_t tailors = (size_t)slots_needed(dit, batch, accumulate) * dit->layout.n_tailor;
+    *gradient_bytes = (dit->layout.n_shared + tailors) * sizeof(float);
+    *buffer_bytes = (size_t)batch * (in + 2 * out + 1) * sizeof(float);
+}
+
+static KinditStatus open_micro_gate(struct MicroGate *micro, KinditContext *ctx, size_t batch, size_t max_slots) {
+    TRY(memory_alloc(ctx, batch, sizeof *micro->slot, &micro->slot));
+    TRY(memory_alloc(ctx, max_slots, sizeof *micro->of_step, &micro->of_step));
+    TRY(memory_alloc(ctx, batch, sizeof *micro->tailor, &micro->tailor));
+    TRY(memory_alloc(ctx, batch, sizeof *micro->dtailor, &micro->dtailor));
+    micro->gate = (Gate){.slot = micro->slot, .tailor = micro->tailor, .dtailor = micro->dtailor};
+    return KINDIT_OK;
+}
+
+// The step's gate keeps what earlier micro-batches opened; the model must see (pack, multiply) only what this one
+// names.
+static const Gate *narrow_gate(TrainStep *step) {
+    const ClassGate *all = &step->gate;
+    struct MicroGate *micro = &step->micro;
+    micro->gate.n_samples = all->gate.n_samples;
+    micro->gate.n_slots = 0;
+    for (int slot = 0; slot < all->gate.n_slots; slot++) micro->of_step[slot] = -1;
+    for (int i = 0; i < all->gate.n_samples; i++) {
+        const int slot = all->gate.slot[i];
+        if (slot >= 0 && micro->of_step[slot] < 0) {
+            const int own = micro->of_step[slot] = micro->gate.n_slots++;
+            micro->tailor[own] = all->gate.tailor[slot];
+            micro->dtailor[own] = all->gate.dtailor[slot];
+        }
+        micro->slot[i] = slot < 0 ? -1 : micro->of_step[slot];
+    }
+    return &micro->gate;
+}
+
+static KinditStatus open_buffers(TrainStep *step, int accumulate) {
+    const Model *model = step->model;
+    const Dit *dit = model->dit;
+    Engine *engine = model->engine;
+    KinditContext *ctx = model->ctx;
+    const size_t batch = (size_t)step->batch, in = sample_floats(&dit->config, dit->config.channels),
+                 out = sample_floats(&dit->config, dit_config_out_channels(&dit->config));
+    TRY(dit_workspace_create(&step->workspace, dit, engine, step->batch, true));
+    TRY(gate_create(&step->gate, engine, ctx, step->batch, dit->config.n_classes,
+                    slots_needed(dit, step->batch, accumulate), dit->layout.n_tailor, true));
+    TRY(open_micro_gate(&step->micro, ctx, batch, (size_t)step->gate.max_slots));
+    TRY(loss_batch_create(&step->diffusion, ctx, step->batch));
+    TRY(engine_alloc(engine, dit->layout.n_shared, &step->dshared));
+    TRY(engine_alloc(engine, batch * in, &step->xt));
+    TRY(engine_alloc(engine, batch * out, &step->output));
+    TRY(engine_alloc(engine, batch * out, &step->doutput));
+    TRY(engine_alloc(engine, batch, &step->t));
+    TRY(memory_alloc(ctx, batch, sizeof(float), &step->t_host));
+    TRY(memory_alloc(ctx, batch, sizeof(float), &step->mse));
+    return memory_alloc(ctx, batch, sizeof(float), &step->vlb);
+}
+
+KinditStatus train_step_create(TrainStep *out, Model *model, const Schedule *schedule, int batch, int accumulate) {
+    *out =
+        (TrainStep){.model = model, .schedule = schedule, .batch = batch, .with_vlb = model->dit->config.learn_sigma};
+    KinditStatus status = open_buffers(out, accumulate);
+    if (status) train_step_close(out);
+    return status;
+}
+
+void train_step_close(TrainStep *step) {
+    if (!step->model) return;
+    Engine *engine = step->model->engine;
+    memory_free(&step->vlb);
+    memory_free(&step->mse);
+    memory_free(&step->t_host);
+    engine_free(engine, &step->t);
+    engine_free(engine, &step->doutput);
+    engine_free(engine, &step->output);
+    engine_free(engine, &step->xt);
+    engine_free(engine, &step->dshared);
+    loss_batch_close(&step->diffusion);
+    memory_free(&step->micro.dtailor);
+    memory_free(&step->micro.tailor);
+    memory_free(&step->micro.of_step);
+    memory_free(&step->micro.slot);
+    gate_close(&step->gate);
+    dit_workspace_close(&step->workspace);
+    *step = (TrainStep){0};
+}
+
+void train_step_begin(TrainStep *step) {
+    engine_zero(step->model->engine, step->dshared, step->model->dit->layout.n_shared);
+    gate_reset(&step->gate);
+}
+
+void train_step_accumulate(TrainStep *step, const float *x0, const float *noise, const int *t, const int *labels, int n,
+                           float weight) {
+    const Model *model = step->model;
+    const DitConfig *config = &model->dit->config;
+    Engine *engine = model->engine;
+    const size_t plane = (size_t)config->image_size * (size_t)config->image_size;
+    DiffusionBatch *diffusion = &step->diffusion;
+
+    loss_batch_fill(diffusion, step->schedule, t, n);
+    engine_noise(engine, n, (size_t)config->channels * plane, diffusion->sqrt_alpha_bar, diffusion->sqrt_one_minus, x0,
+                 noise, step->xt);
+    for (int i = 0; i < n; i++) step->t_host[i] = (float)step->schedule->timestep[t[i]];
+    engine_upload(engine, step->t, step->t_host, (size_t)n);
+    gate_open(&step->gate, &model->params, labels, n);
+
+    DitBatch batch = {.n = n, .x = step->xt, .t = step->t, .labels = labels, .gate = narrow_gate(step)};
+    dit_forward(model->dit, step->workspace, model->params.shared, &batch, step->output);
+    engine_loss(engine, n, config->channels, plane, step->output, x0, step->xt, noise,
+                step->with_vlb ? &diffusion->terms : NULL, weight, step->mse, step->with_vlb ? step->vlb : NULL,
+                step->doutput);
+    dit_backward(model->dit, step->workspace, model->params.shared, &batch, step->doutput, step->dshared);
+}
+
+double train_step_gradient_norm(const TrainStep *step) {
+    const ParamLayout *layout = &step->model->dit->layout;
+    Engine *engine = step->model->engine;
+    double sum = engine_sum_squares(engine, layout->n_shared, step->dshared);
+    for (int slot = 0; slot < step->gate.gate.n_slots; slot++)
+        sum += engine_sum_squares(engine, layout->n_tailor, step->gate.dtailor[slot]);
+    return sqrt(sum);
+}
+
+void train_step_update(TrainStep *step, Optimizer *optimizer, double lr) {
+    optimizer->settings.lr = (float)lr;
+    optimizer_step(optimizer, &step->model->params, step->dshared, &step->gate);
+}

@@ -1,0 +1,60 @@
+// One optimiser step, piece by piece: gradients to zero, micro-batches accumulated, one update. The trainer drives it
+// with samples of the loader; `kindit debug grad` and the comparisons with other implementations with numbers from a
+// file.
+//
+//     train_step_begin(&step);
+//     for (each micro-batch) train_step_accumulate(&step, x0, noise, t, labels, n, weight);
+//     norm = train_step_gradient_norm(&step);         // is it finite?
+//     train_step_update(&step, &optimizer, lr);
+//
+// Gradients lie in step.dshared (layout->n_shared floats, engine memory) and, for the class c whose slot is
+// s = step.gate.class_slot[c] >= 0, in step.gate.dtailor[s] (layout->n_tailor floats).
+#ifndef TRAIN_TRAIN_STEP_H
+#define TRAIN_TRAIN_STEP_H
+
+#include "diffusion/loss.h"
+#include "kind/gate.h"
+#include "model/model_file.h"
+#include "train/optimizer.h"
+
+typedef struct TrainStep {
+    Model *model;             // borrowed: its weights are what is trained
+    const Schedule *schedule; // borrowed
+    int batch;                // samples of a micro-batch at most
+    bool with_vlb;            // the model has learned sigma: mse + vlb; otherwise mse alone
+    DitWorkspace *workspace;
+    ClassGate gate;           // all tailors opened in this step, and their gradients
+    struct MicroGate {        // those among them that one micro-batch names, in slots of its own
+        Gate gate;            // handed to the model
+        int *slot, *of_step;  // [batch] slot of each sample; [gate.max_slots] slot here of each slot of the step, or -1
+        const float **tailor; // [batch]
+        float **dtailor;      // [batch]
+    } micro;
+    DiffusionBatch diffusion;
+    float *xt, *output, *doutput; // (batch, C, S, S), (batch, C or 2C, S, S) twice; engine memory
+    float *t;                     // (batch) engine memory
+    float *t_host;                // (batch)
+    float *mse, *vlb; // (batch) host: of each sample of the last micro-batch; vlb is 0 without learned sigma
+    float *dshared;   // gradient of the shared vector, engine memory
+} TrainStep;
+
+// Reserves all that steps of `accumulate` micro-batches of up to `batch` samples need; what follows allocates nothing.
+// On failure nothing is held.
+KinditStatus train_step_create(TrainStep *out, Model *model, const Schedule *schedule, int batch, int accumulate);
+void train_step_close(TrainStep *step);
+// Bytes of engine memory that train_step_create takes apart from activations and scratch: gradients, then buffers.
+void train_step_count(const Dit *dit, int batch, int accumulate, size_t *gradient_bytes, size_t *buffer_bytes);
+
+// Forgets the gradients and the open tailors of the step before.
+void train_step_begin(TrainStep *step);
+// Forward, loss and backward of n <= batch samples: x0 and noise (n, C, S, S) in engine memory, t (indices into the
+// schedule) and labels (class index, n_classes = null) host. Adds weight * d(mean over the n samples of mse + vlb) to
+// the gradients: weight n / (samples of the whole step) gives the gradient of the step's mean.
+void train_step_accumulate(TrainStep *step, const float *x0, const float *noise, const int *t, const int *labels, int n,
+                           float weight);
+// Euclidean norm of the whole gradient; not finite when any part of it is not.
+double train_step_gradient_norm(const TrainStep *step);
+// AdamW and EMA with this learning rate on what was accumulated.
+void train_step_update(TrainStep *step, Optimizer *optimizer, double lr);
+
+#endif

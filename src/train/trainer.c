@@ -1,0 +1,264 @@
+#include "train/trainer.h"
+
+#include <inttypes.h>
+#include <math.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "data/loader.h"
+#include "model/model_run.h"
+#include "train/checkpoint.h"
+#include "train/train_log.h"
+#include "train/train_settings.h"
+#include "train/train_step.h"
+
+typedef struct Trainer {
+    KinditContext *ctx;
+    Engine *engine;
+    const char *run;
+    TrainSettings settings;
+    double began;
+    cJSON *record; // what run.json holds
+    Dataset *dataset;
+    Loader loader;
+    Schedule schedule;
+    Model *model;
+    Optimizer optimizer;
+    TrainStep step;
+    TrainLog log;
+    float *x0, *noise; // (batch, C, S, S) engine memory
+    RngKey *keys;      // [batch]
+    int *t, *labels;   // [batch]
+    size_t step_bytes; // engine memory held while stepping
+} Trainer;
+
+// ---- opening
+// ---------------------------------------------------------------------------------------------------------
+
+// The record of this run: written for a new one, held against the old one when it goes on.
+static KinditStatus open_record(Trainer *trainer, const DitConfig *config, bool resume) {
+    KinditContext *ctx = trainer->ctx;
+    char path[1024];
+    TRY(train_record_build(&trainer->record, ctx, config, &trainer->settings, trainer->dataset));
+    TRY(file_path(path, ctx, "%s/run.json", trainer->run));
+    if (!resume) {
+        if (!file_exists(path)) return KINDIT_OK;
+        return context_fail(ctx, KINDIT_ERROR_ARGUMENT, "%s: already holds a run: resume it, or choose another folder",
+                            trainer->run);
+    }
+    cJSON *old = NULL;
+    TRY(json_read(&old, ctx, path));
+    KinditStatus status = train_record_compare(ctx, path, old, trainer->record);
+    cJSON_Delete(old);
+    return status;
+}
+
+// The model as it starts. Its config says what it is trained by, so that whoever samples it uses the same schedule.
+static KinditStatus open_model(Trainer *trainer, const DitConfig *config) {
+    const TrainSettings *s = &trainer->settings;
+    KinditContext *ctx = trainer->ctx;
+    TRY(model_create(&trainer->model, ctx, trainer->engine, config, trainer->dataset->classes, s->seed));
+    cJSON *training = cJSON_Duplicate(cJSON_GetObjectItemCaseSensitive(trainer->record, "settings"), true);
+    if (!cJSON_AddItemToObject(trainer->model->config, "training", training)) {
+        cJSON_Delete(training);
+        return context_fail(ctx, KINDIT_ERROR_MEMORY, "out of memory for the model's config");
+    }
+    AdamSettings adam = {.lr = (float)s->lr,
+                         .beta1 = (float)s->beta1,
+                         .beta2 = (float)s->beta2,
+                         .eps = (float)s->adam_eps,
+                         .weight_decay = (float)s->weight_decay,
+                         .ema_decay = (float)s->ema_decay,
+                         .gradient_scale = 1};
+    return optimizer_create(&trainer->optimizer, ctx, trainer->engine, &trainer->model->dit->layout,
+                            &trainer->model->params, &adam);
+}
+
+static KinditStatus open_buffers(Trainer *trainer) {
+    const TrainSettings *s = &trainer->settings;
+    const DitConfig *config = &trainer->model->dit->config;
+    const size_t batch = (size_t)s->batch;
+    const size_t floats = batch * (size_t)config->channels * (size_t)config->image_size * (size_t)config->image_size;
+    KinditContext *ctx = trainer->ctx;
+    TRY(schedule_create(&trainer->schedule, ctx, s->diffusion_steps, s->beta_first, s->beta_last));
+    TRY(train_step_create(&trainer->step, trainer->model, &trainer->schedule, s->batch, s->accumulate));
+    TRY(loader_create(&trainer->loader, ctx, trainer->dataset, trainer->dataset->train, s->seed, s->batch));
+    TRY(engine_alloc(trainer->engine, floats, &trainer->x0));
+    TRY(engine_alloc(trainer->engine, floats, &trainer->noise));
+    TRY(memory_alloc(ctx, batch, sizeof *trainer->keys, &trainer->keys));
+    TRY(memory_alloc(ctx, batch, sizeof *trainer->t, &trainer->t));
+    return memory_alloc(ctx, batch, sizeof *trainer->labels, &trainer->labels);
+}
+
+// The run's files come last: whatever can be refused has been by then.
+static KinditStatus open_run(Trainer *trainer, bool resume) {
+    KinditContext *ctx = trainer->ctx;
+    char path[1024];
+    int64_t step = -1;
+    if (resume) TRY(model_run_newest(ctx, trainer->run, &step));
+    if (step >= 0) TRY(checkpoint_read(ctx, trainer->run, step, trainer->model, &trainer->optimizer));
+    if (resume)
+        context_log(ctx, KINDIT_LOG_INFO, "%s: goes on from step %" PRId64, trainer->run, trainer->optimizer.step);
+    TRY(file_make_folder(ctx, trainer->run));
+    TRY(file_path(path, ctx, "%s/run.json", trainer->run));
+    TRY(json_write(ctx, path, trainer->record));
+    DitCounts counts;
+    dit_count(trainer->model->dit, 1, &counts);
+    const double flops = 3 * (counts.flops_linear + counts.flops_attention); // backward is twice forward
+    return train_log_open(&trainer->log, ctx, trainer->run, &trainer->settings, flops, trainer->optimizer.step);
+}
+
+static KinditStatus trainer_open(Trainer *trainer, const char *data, const DitConfig *given, bool resume) {
+    KinditContext *ctx = trainer->ctx;
+    TRY(train_settings_check(&trainer->settings, ctx));
+    TRY(dataset_open(&trainer->dataset, ctx, data));
+    DitConfig config = *given;
+    config.image_size = trainer->dataset->size;
+    config.channels = trainer->dataset->channels;
+    config.n_classes = trainer->dataset->n_classes;
+    if (trainer->settings.mse_only) config.learn_sigma = false;
+    TRY(open_record(trainer, &config, resume));
+    TRY(open_model(trainer, &config));
+    TRY(open_buffers(trainer));
+    return open_run(trainer, resume);
+}
+
+static void trainer_close(Trainer *trainer) {
+    train_log_close(&trainer->log);
+    memory_free(&trainer->labels);
+    memory_free(&trainer->t);
+    memory_free(&trainer->keys);
+    engine_free(trainer->engine, &trainer->noise);
+    engine_free(trainer->engine, &trainer->x0);
+    loader_close(&trainer->loader);
+    train_step_close(&trainer->step);
+    schedule_close(&trainer->schedule);
+    optimizer_close(&trainer->optimizer);
+    model_close(&trainer->model);
+    dataset_close(&trainer->dataset);
+    cJSON_Delete(trainer->record);
+}
+
+// ---- one step
+// --------------------------------------------------------------------------------------------------------
+
+// Samples k .. k + batch - 1 of the run: image, label (or none), timestep and noise, each a function of the seed and
+// its number.
+static void read_batch(Trainer *trainer, int64_t k) {
+    const TrainSettings *s = &trainer->settings;
+    const DitConfig *config = &trainer->model->dit->config;
+    const size_t size = (size_t)config->channels * (size_t)config->image_size * (size_t)config->image_size;
+    loader_read(&trainer->loader, trainer->engine, k, s->batch, trainer->x0, trainer->labels);
+    for (int i = 0; i < s->batch; i++) {
+        RngKey key = {.seed = s->seed, .sample = (uint64_t)(k + i), .purpose = RNG_LABEL_DROPOUT};
+        if (rng_uniform(key, 0) < s->label_dropout) trainer->labels[i] = config->n_classes;
+        key.purpose = RNG_TIMESTEP;
+        trainer->t[i] = (int)rng_below(key, 0, (uint32_t)s->diffusion_steps);
+        key.purpose = RNG_NOISE;
+        trainer->keys[i] = key;
+    }
+    engine_fill_normal(trainer->engine, s->batch, size, trainer->keys, trainer->noise);
+}
+
+// Of step number `step`, the first being 1: linear warm-up, then constant, then linearly towards 0 after the last step.
+static double learning_rate(const TrainSettings *s, int64_t step) {
+    double up = s->warmup > 0 ? (double)step / (double)s->warmup : 1;
+    double down = s->decay > 0 ? (double)(s->steps - step + 1) / (double)(s->decay + 1) : 1;
+    return s->lr * fmin(1, fmin(up, down));
+}
+
+static KinditStatus fail_not_finite(Trainer *trainer, const StepReport *report) {
+    int64_t good;
+    TRY(model_run_newest(trainer->ctx, trainer->run, &good));
+    char where[1024] = "there is no checkpoint yet";
+    if (good >= 0)
+        TRY(file_path(where, trainer->ctx, "the last good checkpoint is %s/checkpoints/step-%" PRId64, trainer->run,
+                      good));
+    return context_fail(trainer->ctx, KINDIT_ERROR_NUMERIC,
+                        "step %" PRId64 ": loss %g, gradient norm %g; %s; a smaller learning rate than %g may help",
+                        report->step, report->mse + report->vlb, report->gradient_norm, where, trainer->settings.lr);
+}
+
+static KinditStatus train_one_step(Trainer *trainer, StepReport *report) {
+    const TrainSettings *s = &trainer->settings;
+    TrainStep *step = &trainer->step;
+    const double began = clock_seconds(), samples = (double)s->batch * s->accumulate;
+    const int64_t done = trainer->optimizer.step;
+    *report = (StepReport){.step = done + 1, .lr = learning_rate(s, done + 1)};
+    train_step_begin(step);
+    for (int a = 0; a < s->accumulate; a++) {
+        read_batch(trainer, (done * s->accumulate + a) * s->batch);
+        train_step_accumulate(step, trainer->x0, trainer->noise, trainer->t, trainer->labels, s->batch,
+                              1.0f / (float)s->accumulate);
+        for (int i = 0; i < s->batch; i++) {
+            report->mse += step->mse[i] / samples;
+            report->vlb += step->vlb[i] / samples;
+        }
+    }
+    report->gradient_norm = train_step_gradient_norm(step);
+    if (!isfinite(report->mse + report->vlb) || !isfinite(report->gradient_norm))
+        return fail_not_finite(trainer, report);
+    train_step_update(step, &trainer->optimizer, report->lr);
+    report->seconds = clock_seconds() - began;
+    trainer->step_bytes = engine_allocated(trainer->engine);
+    return KINDIT_OK;
+}
+
+// ---- the loop
+// --------------------------------------------------------------------------------------------------------
+
+static bool is_due(int64_t every, int64_t step) {
+    return every > 0 && step % every == 0;
+}
+
+// Older checkpoints go only once the new one is safe.
+static KinditStatus leave_checkpoint(Trainer *trainer) {
+    TRY(checkpoint_write(trainer->ctx, trainer->run, trainer->model, &trainer->optimizer, trainer->record));
+    return checkpoint_prune(trainer->ctx, trainer->run, trainer->settings.keep_checkpoints);
+}
+
+// A grid that cannot be drawn (guidance blew it up) is no reason to end a run; one that the user interrupted is not
+// finished.
+static KinditStatus leave_samples(Trainer *trainer) {
+    KinditStatus status =
+        train_log_samples(&trainer->log, trainer->model, &trainer->optimizer, trainer->dataset->latents);
+    if (status != KINDIT_ERROR_NUMERIC) return status == KINDIT_CANCELLED ? KINDIT_OK : status;
+    context_log(trainer->ctx, KINDIT_LOG_WARNING, "step %" PRId64 ": no grid: %s", trainer->optimizer.step,
+                kindit_context_message(trainer->ctx));
+    return KINDIT_OK;
+}
+
+static KinditStatus train_loop(Trainer *trainer) {
+    const TrainSettings *s = &trainer->settings;
+    bool cancelled = false, timed_out = false;
+    while (trainer->optimizer.step < s->steps && !cancelled && !timed_out) {
+        StepReport report;
+        TRY(train_one_step(trainer, &report));
+        TRY(train_log_step(&trainer->log, &report));
+        if (is_due(s->sample_every, report.step)) TRY(leave_samples(trainer));
+        if (is_due(s->checkpoint_every, report.step)) TRY(leave_checkpoint(trainer));
+        cancelled = context_cancelled(trainer->ctx);
+        timed_out = s->max_seconds > 0 && clock_seconds() - trainer->began >= s->max_seconds;
+    }
+    TRY(leave_checkpoint(trainer));
+    if (!cancelled || trainer->optimizer.step == s->steps) return KINDIT_OK;
+    return context_fail(trainer->ctx, KINDIT_CANCELLED,
+                        "%s: stopped at step %" PRId64 " of %" PRId64 "; resume to go on", trainer->run,
+                        trainer->optimizer.step, s->steps);
+}
+
+KinditStatus train_run(KinditContext *ctx, Engine *engine, const char *run, const char *data, const DitConfig *config,
+                       const TrainSettings *settings, bool resume, TrainResult *result) {
+    Trainer trainer = {.ctx = ctx, .engine = engine, .run = run, .settings = *settings, .began = clock_seconds()};
+    *result = (TrainResult){0};
+    KinditStatus status = trainer_open(&trainer, data, config, resume);
+    if (!status) {
+        status = train_loop(&trainer);
+        train_log_summary(&trainer.log, result);
+        result->step = trainer.optimizer.step;
+        result->peak_bytes = trainer.step_bytes;
+        result->finished = result->step >= settings->steps;
+    }
+    trainer_close(&trainer);
+    return status;
+}

@@ -1,0 +1,38 @@
+# For the scripts beside it: a scratch folder that goes away, and checks that say what they found.
+# The environment names the command ($KINDIT), the sources ($SOURCE), the build ($BUILD) and the compiler ($CC).
+set -euo pipefail
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+export OMP_WAIT_POLICY=passive # tests share their machine
+
+fail() {
+    echo "FAILED: $*" >&2
+    exit 1
+}
+
+# expect_code CODE COMMAND...: runs it quietly; its output is in $scratch/out and $scratch/err.
+expect_code() {
+    local wanted=$1 code=0
+    shift
+    "$@" >"$scratch/out" 2>"$scratch/err" || code=$?
+    [ "$code" -eq "$wanted" ] || fail "$* : expected exit code $wanted, found $code: $(cat "$scratch/err")"
+}
+
+# expect_in FILE TEXT: the fixed text is in the file.
+expect_in() { grep -qF -- "$2" "$1" || fail "expected '$2' in $1, found: $(cat "$1")"; }
+
+# json_number KEY <JSON: the first number under that key.
+json_number() { sed -n "s/^[[:space:]]*\"$1\":[[:space:]]*\([-0-9.e+]*\),\{0,1\}$/\1/p" | head -n 1; }
+
+# make_dataset DIR: 3 classes ("0", "1", "2") of 12 images, 8 x 8 grey, from an IDX pair; the pixels are bytes of the
+# command itself, the same at every call.
+make_dataset() {
+    local i
+    { printf '\0\0\010\003\0\0\0\044\0\0\0\010\0\0\0\010' && head -c 4400 "$KINDIT" | tail -c 2304; } >"$scratch/images"
+    { printf '\0\0\010\001\0\0\0\044' && for i in $(seq 0 35); do printf "\\$((i % 3))"; done; } >"$scratch/labels"
+    "$KINDIT" data idx "$scratch/images" "$scratch/labels" --size 8 --heldout 0 -o "$1" --quiet >/dev/null
+}
+
+# The smallest model worth the name, trained for 6 steps unless told otherwise: train DATA RUN [OPTIONS...]
+small=(--width 16 --depth 2 --heads 2 --patch 4 --n-learngene 6 --n-tailor 2 --batch 8 --lr 1e-2 --ema 0.9 --steps 6)
+train() { "$KINDIT" pretrain --quiet --data "$1" -o "$2" "${small[@]}" "${@:3}" >/dev/null; }

@@ -1,0 +1,128 @@
+// The fast exponential over a dense sweep; GELU, SiLU and addition against their twins; slopes; threads.
+#include "engine/numbers.h"
+
+#include "engine/fastmath.h"
+
+static double relative_error(double found, double expected) {
+    return fabs(found - expected) / fabs(expected);
+}
+
+static void test_exp_and_sigmoid_error(void **state) {
+    (void)state;
+    double worst_exp = 0, worst_sigmoid = 0;
+    for (double x = -87; x <= 87; x += 2.9e-5) {
+        float at = (float)x;
+        worst_exp = fmax(worst_exp, relative_error(fast_exp(at), exp((double)at)));
+        worst_sigmoid = fmax(worst_sigmoid, relative_error(fast_sigmoid(at), 1 / (1 + exp(-(double)at))));
+    }
+    print_message("relative error: exp %.3g, sigmoid %.3g\n", worst_exp, worst_sigmoid);
+    assert_true(worst_exp < FAST_EXP_ERROR);
+    assert_true(worst_sigmoid < FAST_SIGMOID_ERROR);
+}
+
+static void test_exp_ends(void **state) {
+    (void)state;
+    assert_true(fast_exp(0.0f) == 1.0f);
+    assert_true(fast_exp(INFINITY) == fast_exp(87.0f) && fast_exp(-INFINITY) == fast_exp(-87.0f));
+    assert_true(isfinite(fast_exp(87.0f)) && isnormal(fast_exp(-87.0f)));
+    assert_true(isnan(fast_exp(NAN)) && isnan(fast_sigmoid(NAN)));
+}
+
+// Relative where GELU is not tiny, absolute beyond.
+static void test_gelu_error(void **state) {
+    (void)state;
+    double worst_relative = 0, worst_absolute = 0;
+    for (double x = -20; x <= 20; x += 1e-4) {
+        float at = (float)x, y;
+        double at_double = at, expected;
+        plain_gelu_forward_f64(1, &at_double, &expected);
+        engine_gelu_forward(engines[1], 1, &at, &y);
+        if (at > -5 && at != 0) worst_relative = fmax(worst_relative, relative_error(y, expected));
+        worst_absolute = fmax(worst_absolute, fabs(y - expected) / fmax(1, fabs(expected)));
+    }
+    print_message("GELU: relative error %.3g, absolute %.3g\n", worst_relative, worst_absolute);
+    assert_true(worst_relative < 3e-6 && worst_absolute < 2e-7);
+}
+
+static const size_t sizes[] = {1, 7, 64, 4095, 4097, 20011};
+enum { N_SIZES = sizeof sizes / sizeof *sizes };
+
+static void test_forward_matches_twins(void **state) {
+    (void)state;
+    for (int i = 0; i < N_SIZES; i++) {
+        size_t n = sizes[i];
+        Numbers *x = numbers_random(n, 3.0f), *gelu = numbers_empty(n), *silu = numbers_empty(n);
+        Numbers *sum = numbers_empty(n), *y = numbers_random(n, 1.0f);
+        plain_gelu_forward_f64(n, x->d, gelu->d);
+        plain_silu_forward_f64(n, x->d, silu->d);
+        for (size_t j = 0; j < n; j++) sum->d[j] = x->d[j] + y->d[j];
+        for (int threads = 1; threads <= MAX_THREADS; threads++) {
+            engine_gelu_forward(engines[threads], n, x->f, gelu->f);
+            engine_silu_forward(engines[threads], n, x->f, silu->f);
+            memcpy(sum->f, y->f, n * sizeof(float));
+            engine_add(engines[threads], n, x->f, sum->f);
+            numbers_check(gelu, threads, 3e-7);
+            numbers_check(silu, threads, 3e-7);
+            numbers_check(sum, threads, 1e-7);
+        }
+        numbers_free_all();
+    }
+}
+
+static void check_backward(size_t n, bool accumulate) {
+    Numbers *x = numbers_random(n, 3.0f), *dy = numbers_random(n, 1.0f), *before = numbers_random(n, 1.0f);
+    Numbers *gelu = numbers_empty(n), *silu = numbers_empty(n);
+    plain_gelu_backward_f64(n, x->d, dy->d, gelu->d);
+    if (accumulate) numbers_set(silu, before->f);
+    plain_silu_backward_f64(n, x->d, dy->d, silu->d, accumulate);
+    for (int threads = 1; threads <= MAX_THREADS; threads++) {
+        memcpy(gelu->f, dy->f, n * sizeof(float)); // in place: dx is dy
+        engine_gelu_backward(engines[threads], n, x->f, gelu->f, gelu->f);
+        if (accumulate) memcpy(silu->f, before->f, n * sizeof(float));
+        engine_silu_backward(engines[threads], n, x->f, dy->f, silu->f, accumulate);
+        numbers_check(gelu, threads, 1e-6);
+        numbers_check(silu, threads, 1e-6);
+    }
+    numbers_free_all();
+}
+
+static void test_backward_matches_twins(void **state) {
+    (void)state;
+    for (int i = 0; i < N_SIZES; i++)
+        for (int accumulate = 0; accumulate < 2; accumulate++) check_backward(sizes[i], accumulate);
+}
+
+typedef struct Activation {
+    Numbers *x, *y, *dy;
+    void (*forward)(size_t n, const double *x, double *y);
+} Activation;
+
+static double objective(void *of) {
+    const Activation *a = of;
+    a->forward(a->x->n, a->x->d, a->y->d);
+    return numbers_weigh(a->dy, a->y);
+}
+
+static void test_twin_slopes(void **state) {
+    (void)state;
+    Activation a = {numbers_random(37, 2.0f), numbers_empty(37), numbers_random(37, 1.0f), plain_gelu_forward_f64};
+    Numbers *dx = numbers_empty(37);
+    plain_gelu_backward_f64(37, a.x->d, a.dy->d, dx->d);
+    check_slopes(objective, &a, a.x, dx->d, 1e-8);
+    a.forward = plain_silu_forward_f64;
+    plain_silu_backward_f64(37, a.x->d, a.dy->d, dx->d, false);
+    check_slopes(objective, &a, a.x, dx->d, 1e-8);
+    numbers_free_all();
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_exp_and_sigmoid_error),
+        cmocka_unit_test(test_exp_ends),
+        cmocka_unit_test(test_gelu_error),
+        cmocka_unit_test(test_forward_matches_twins),
+        cmocka_unit_test(test_backward_matches_twins),
+        cmocka_unit_test(test_twin_slopes),
+    };
+    return cmocka_run_group_tests_name("activation", tests, engines_open, engines_close);
+}

@@ -1,0 +1,307 @@
+// The class-gated product against its double twin, the twin against finite differences, and the gate itself: what it
+// shuts is neither read nor written.
+#include "matrices.h"
+
+#include "engine/internal.h"
+#include "engine/plain_gated.h"
+
+enum { MOST_SLOTS = 8, LABEL = 5 }; // a tailor's vector also holds things that are none of the layer's business
+
+typedef struct Case {
+    GatedShape shape;
+    int n_samples, n_slots;
+    int slot[70];
+} Case;
+
+static const Case cases[] = {
+    {{1, 1, 1, 1, 1}, 1, 1, {0}},
+    {{10, 12, 9, 5, 3}, 4, 3, {0, 2, -1, 1}},              // every slot and the null label
+    {{64, 40, 70, 64, 2}, 3, 1, {0, 0, 0}},                // one class repeated; whole vectors and a thin tailor
+    {{100, 33, 24, 17, 1}, 3, 2, {1, -1, 0}},              // N_T = 1, samples longer than a tile
+    {{130, 16, 200, 66, 4}, 2, 2, {1, 0}},                 // tiles of uneven length
+    {{7, 24, 30, 9, 0}, 3, 0, {-1, -1, -1}},               // N_T = 0
+    {{20, 24, 30, 0, 3}, 4, 2, {0, -1, 1, 0}},             // N_G = 0
+    {{20, 24, 30, 11, 2}, 3, 0, {-1, -1, -1}},             // all null
+    {{20, 24, 30, 8, 2}, 3, 2, {1, -1, 1}},                // slot 0 open but used by no sample
+    {{1, 50, 300, 26, 2}, 70, 3, {0, 0, 1, 2, -1, -1, 2}}, // one row a sample (the rest: slot 0)
+    {{256, 270, 20, 200, 9}, 1, 1, {0}},                   // one sample; more components than a kernel sums at once
+    {{70, 300, 280, 24, 3}, 5, 2, {1, 1, 0, -1, 1}},       // wide: rows are gathered
+};
+enum { N_CASES = sizeof cases / sizeof *cases };
+
+typedef struct Layer {
+    Numbers U, s, V, bias, tailor[MOST_SLOTS]; // weights
+    Numbers dU, ds, dV, dbias, dtailor[MOST_SLOTS];
+    Numbers x, a, y, dy, dx;
+    size_t tailor_U, tailor_s, tailor_V;
+    const float *tailor_f[MOST_SLOTS];
+    float *dtailor_f[MOST_SLOTS];
+    double *tailor_d[MOST_SLOTS], *dtailor_d[MOST_SLOTS];
+} Layer;
+
+static void layer_random(Layer *l, const Case *c) {
+    size_t rows = (size_t)(c->n_samples * c->shape.rows), m1 = (size_t)c->shape.m1, m2 = (size_t)c->shape.m2;
+    size_t g = (size_t)c->shape.n_learngene, t = (size_t)c->shape.n_tailor;
+    *l = (Layer){.U = numbers_random(g * m1, 1),
+                 .s = numbers_random(g, 2),
+                 .V = numbers_random(g * m2, 3),
+                 .bias = numbers_random(m2, 4),
+                 .dU = numbers_random(g * m1, 5),
+                 .ds = numbers_random(g, 6),
+                 .dV = numbers_random(g * m2, 7),
+                 .dbias = numbers_random(m2, 8),
+                 .x = numbers_random(rows * m1, 9),
+                 .a = numbers_random(rows * (g + t), 10),
+                 .y = numbers_random(rows * m2, 11),
+                 .dy = numbers_random(rows * m2, 12),
+                 .dx = numbers_random(rows * m1, 13)};
+    l->tailor_V = LABEL;
+    l->tailor_s = l->tailor_V + t * m2;
+    l->tailor_U = l->tailor_s + t + LABEL;
+    size_t size = l->tailor_U + t * m1 + LABEL;
+    for (int i = 0; i < MOST_SLOTS; i++) {
+        l->tailor[i] = numbers_random(size, 20 + (uint64_t)i);
+        l->dtailor[i] = numbers_random(size, 40 + (uint64_t)i);
+        l->tailor_f[i] = l->tailor[i].f, l->tailor_d[i] = l->tailor[i].d;
+        l->dtailor_f[i] = l->dtailor[i].f, l->dtailor_d[i] = l->dtailor[i].d;
+    }
+}
+
+static void layer_free(Layer *l) {
+    Numbers *all[] = {&l->U,     &l->s, &l->V, &l->bias, &l->dU, &l->ds, &l->dV,
+                      &l->dbias, &l->x, &l->a, &l->y,    &l->dy, &l->dx};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) numbers_free(all[i]);
+    for (int i = 0; i < MOST_SLOTS; i++) {
+        numbers_free(&l->tailor[i]);
+        numbers_free(&l->dtailor[i]);
+    }
+}
+
+typedef struct Wanted {
+    bool bias, dx, accumulate, learngene, tailors;
+} Wanted;
+static const Wanted everything = {true, true, true, true, true};
+
+static void run_engine(Engine *engine, const Case *c, Layer *l, Wanted want) {
+    Gate gate = {c->n_samples, c->n_slots, c->slot, l->tailor_f, want.tailors ? l->dtailor_f : NULL};
+    GatedWeights w = {l->U.f, l->s.f, l->V.f, want.bias ? l->bias.f : NULL, l->tailor_U, l->tailor_s, l->tailor_V};
+    GatedGradients dw = {NULL, NULL, NULL, want.bias ? l->dbias.f : NULL};
+    if (want.learngene) dw.U = l->dU.f, dw.s = l->ds.f, dw.V = l->dV.f;
+    engine_gated_forward(engine, &c->shape, &gate, &w, l->x.f, l->a.f, l->y.f);
+    engine_gated_backward(engine, &c->shape, &gate, &w, l->x.f, l->a.f, l->dy.f, want.dx ? l->dx.f : NULL,
+                          want.accumulate, &dw);
+}
+
+static PlainFactors_f64 plain_weights(Layer *l, bool bias) {
+    return (PlainFactors_f64){l->U.d,      l->s.d,      l->V.d,      bias ? l->bias.d : NULL,
+                              l->tailor_d, l->tailor_U, l->tailor_s, l->tailor_V};
+}
+
+static void run_twin(const Case *c, Layer *l, Wanted want) {
+    PlainFactors_f64 w = plain_weights(l, want.bias), dw = {.bias = want.bias ? l->dbias.d : NULL,
+                                                            .tailor = want.tailors ? l->dtailor_d : NULL,
+                                                            .tailor_U = l->tailor_U,
+                                                            .tailor_s = l->tailor_s,
+                                                            .tailor_V = l->tailor_V};
+    if (want.learngene) dw.U = l->dU.d, dw.s = l->ds.d, dw.V = l->dV.d;
+    plain_gated_forward_f64(&c->shape, c->n_samples, c->slot, &w, l->x.d, l->a.d, l->y.d);
+    plain_gated_backward_f64(&c->shape, c->n_samples, c->slot, &w, l->x.d, l->a.d, l->dy.d, want.dx ? l->dx.d : NULL,
+                             want.accumulate, &dw);
+}
+
+// Everything that may have been written is compared, the surroundings of the tailors' gradients included.
+static void assert_layer(const Case *c, const Layer *l) {
+    double hidden = c->shape.n_learngene + c->shape.n_tailor, rows = (double)c->n_samples * c->shape.rows;
+    double m1 = c->shape.m1, m2 = c->shape.m2;
+    assert_close(&l->a, m1, "a");
+    assert_close(&l->y, m1 + hidden, "y"); // two products, one after the other
+    assert_close(&l->dx, m2 + hidden, "dx");
+    assert_close(&l->dU, m2 + rows, "dU");
+    assert_close(&l->dV, m1 + rows, "dV");
+    assert_close(&l->ds, m1 + m2 + rows, "ds");
+    assert_close(&l->dbias, rows, "dbias");
+    for (int i = 0; i < MOST_SLOTS; i++) assert_close(&l->dtailor[i], m1 + m2 + rows, "dtailor");
+}
+
+static const Wanted wanted[] = {
+    {true, true, true, true, true},     {true, true, false, true, true},    {false, true, true, false, false},
+    {false, false, false, true, false}, {false, false, false, false, true}, {true, false, false, false, false},
+};
+
+static void test_against_twin(void **state) {
+    (void)state;
+    KinditContext ctx;
+    for (int i = 0; i < N_CASES; i++) {
+        const Case *c = &cases[i];
+        Engine *engine = engine_with_threads(&ctx, 2, engine_gated_scratch(&c->shape, c->n_samples, c->n_slots));
+        for (size_t j = 0; j < sizeof wanted / sizeof *wanted; j++) {
+            Layer l;
+            layer_random(&l, c);
+            run_engine(engine, c, &l, wanted[j]);
+            run_twin(c, &l, wanted[j]);
+            assert_layer(c, &l);
+            layer_free(&l);
+        }
+        engine_close(&engine);
+    }
+}
+
+static void assert_same(const Numbers *a, const Numbers *b) {
+    assert_memory_equal(a->f, b->f, a->n * sizeof(float));
+}
+
+static void assert_same_layer(const Layer *a, const Layer *b) {
+    assert_same(&a->a, &b->a);
+    assert_same(&a->y, &b->y);
+    assert_same(&a->dx, &b->dx);
+    assert_same(&a->dU, &b->dU);
+    assert_same(&a->ds, &b->ds);
+    assert_same(&a->dV, &b->dV);
+    assert_same(&a->dbias, &b->dbias);
+    for (int i = 0; i < MOST_SLOTS; i++) assert_same(&a->dtailor[i], &b->dtailor[i]);
+}
+
+static void test_threads_change_no_bit(void **state) {
+    (void)state;
+    KinditContext ctx;
+    for (int i = 0; i < N_CASES; i++) {
+        const Case *c = &cases[i];
+        Layer one;
+        layer_random(&one, c);
+        for (int threads = 1; threads <= 3; threads++) {
+            Layer l;
+            layer_random(&l, c);
+            Engine *engine =
+                engine_with_threads(&ctx, threads, engine_gated_scratch(&c->shape, c->n_samples, c->n_slots));
+            run_engine(engine, c, threads == 1 ? &one : &l, everything);
+            engine_close(&engine);
+            if (threads > 1) assert_same_layer(&one, &l);
+            layer_free(&l);
+        }
+        layer_free(&one);
+    }
+}
+
+// A batch without class 1 leaves its gradient as it was, bit for bit, and NaN in its weights harms nothing.
+static void test_absent_class_is_untouched(void **state) {
+    (void)state;
+    Case c = {{20, 24, 30, 11, 2}, 4, 3, {0, 2, -1, 0}};
+    KinditContext ctx;
+    Engine *engine = engine_with_threads(&ctx, 2, engine_gated_scratch(&c.shape, c.n_samples, c.n_slots));
+    Layer l, before;
+    layer_random(&l, &c);
+    layer_random(&before, &c);
+    for (size_t i = 0; i < l.tailor[1].n; i++) l.tailor[1].f[i] = NAN;
+    run_engine(engine, &c, &l, everything);
+    assert_same(&l.dtailor[1], &before.dtailor[1]);
+    assert_true(memcmp(l.dtailor[0].f, before.dtailor[0].f, l.dtailor[0].n * sizeof(float)) != 0);
+    assert_true(engine_all_finite(engine, l.y.f, l.y.n));
+    assert_true(engine_all_finite(engine, l.dx.f, l.dx.n));
+    assert_true(engine_all_finite(engine, l.dU.f, l.dU.n));
+    layer_free(&l);
+    layer_free(&before);
+    engine_close(&engine);
+}
+
+static void test_null_label_keeps_zero_tail(void **state) {
+    (void)state;
+    Case c = {{6, 24, 30, 11, 2}, 2, 1, {-1, 0}};
+    KinditContext ctx;
+    Engine *engine = engine_with_threads(&ctx, 1, engine_gated_scratch(&c.shape, c.n_samples, c.n_slots));
+    Layer l;
+    layer_random(&l, &c);
+    run_engine(engine, &c, &l, everything);
+    for (int row = 0; row < 12; row++) {
+        for (int i = 11; i < 13; i++) assert_int_equal(l.a.f[row * 13 + i] == 0, row < 6);
+    }
+    layer_free(&l);
+    engine_close(&engine);
+}
+
+// The scratch that engine_gated_scratch asks for is enough: what lies behind it survives.
+static void test_scratch_is_an_upper_bound(void **state) {
+    (void)state;
+    enum { GUARD = 1000 };
+    KinditContext ctx;
+    for (int i = 0; i < N_CASES; i++) {
+        const Case *c = &cases[i];
+        size_t size = engine_gated_scratch(&c->shape, c->n_samples, c->n_slots);
+        Engine *engine = engine_with_threads(&ctx, 2, size + GUARD);
+        for (size_t j = size; j < size + GUARD; j++) engine->scratch[j] = 42;
+        Layer l;
+        layer_random(&l, c);
+        run_engine(engine, c, &l, everything);
+        for (size_t j = size; j < size + GUARD; j++) assert_true(engine->scratch[j] == 42);
+        layer_free(&l);
+        engine_close(&engine);
+    }
+}
+
+static double loss(const Case *c, Layer *l) {
+    PlainFactors_f64 w = plain_weights(l, true);
+    double sum = 0;
+    plain_gated_forward_f64(&c->shape, c->n_samples, c->slot, &w, l->x.d, l->a.d, l->y.d);
+    for (size_t i = 0; i < l->y.n; i++) sum += l->y.d[i] * l->dy.d[i];
+    return sum;
+}
+
+// The loss sum(y * dy) is linear in each single number: the central difference is exact up to rounding.
+static void assert_slopes(const Case *c, Layer *l, Numbers *parameter, const Numbers *gradient) {
+    for (size_t i = 0; i < parameter->n; i++) {
+        double *value = &parameter->d[i], kept = *value, step = 1e-3;
+        *value = kept + step;
+        double high = loss(c, l);
+        *value = kept - step;
+        double slope = (high - loss(c, l)) / (2 * step);
+        *value = kept;
+        assert_true(fabs(slope - gradient->d[i]) < 1e-9);
+    }
+}
+
+static void test_twin_against_differences(void **state) {
+    (void)state;
+    Case c = {{2, 4, 3, 3, 2}, 4, 2, {0, -1, 1, 0}};
+    Layer l;
+    layer_random(&l, &c);
+    Numbers *gradients[] = {&l.dU, &l.ds, &l.dV, &l.dbias, &l.dtailor[0], &l.dtailor[1]};
+    for (size_t i = 0; i < sizeof gradients / sizeof *gradients; i++) {
+        memset(gradients[i]->d, 0, gradients[i]->n * sizeof(double));
+    }
+    Wanted want = everything;
+    want.accumulate = false;
+    run_twin(&c, &l, want);
+    Numbers *parameters[] = {&l.U, &l.s, &l.V, &l.bias, &l.tailor[0], &l.tailor[1]};
+    for (size_t i = 0; i < sizeof parameters / sizeof *parameters; i++)
+        assert_slopes(&c, &l, parameters[i], gradients[i]);
+    assert_slopes(&c, &l, &l.x, &l.dx);
+    layer_free(&l);
+}
+
+static void test_float_twin(void **state) {
+    (void)state;
+    const Case *c = &cases[1];
+    Layer l;
+    layer_random(&l, c);
+    float *tailor[MOST_SLOTS];
+    for (int i = 0; i < MOST_SLOTS; i++) tailor[i] = l.tailor[i].f;
+    PlainFactors_f32 w = {l.U.f, l.s.f, l.V.f, l.bias.f, tailor, l.tailor_U, l.tailor_s, l.tailor_V};
+    PlainFactors_f32 dw = {l.dU.f, l.ds.f, l.dV.f, l.dbias.f, l.dtailor_f, l.tailor_U, l.tailor_s, l.tailor_V};
+    plain_gated_forward_f32(&c->shape, c->n_samples, c->slot, &w, l.x.f, l.a.f, l.y.f);
+    plain_gated_backward_f32(&c->shape, c->n_samples, c->slot, &w, l.x.f, l.a.f, l.dy.f, l.dx.f, true, &dw);
+    run_twin(c, &l, everything);
+    assert_layer(c, &l);
+    layer_free(&l);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_against_twin),
+        cmocka_unit_test(test_threads_change_no_bit),
+        cmocka_unit_test(test_absent_class_is_untouched),
+        cmocka_unit_test(test_null_label_keeps_zero_tail),
+        cmocka_unit_test(test_scratch_is_an_upper_bound),
+        cmocka_unit_test(test_twin_against_differences),
+        cmocka_unit_test(test_float_twin),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

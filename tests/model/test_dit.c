@@ -1,0 +1,269 @@
+// Structure, counts and the gate's promises at the level of a whole model.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+// cmocka needs some of the above
+#include <cmocka.h>
+
+#include "model/dit.h"
+
+enum { BATCH = 5, CLASSES = 4, IMAGE = 2 * 8 * 8 };
+
+typedef struct Fixture {
+    KinditContext *ctx;
+    Engine *engine;
+    Dit *dit;
+    ParamSet params;
+    DitWorkspace *workspace;
+    float *x, *t, *out, *dshared;
+    float *dtailor[CLASSES];
+} Fixture;
+
+static DitConfig small_config(void) {
+    DitConfig config = dit_config_default();
+    config.image_size = 8;
+    config.channels = 2;
+    config.width = 24;
+    config.depth = 2;
+    config.heads = 3;
+    config.n_classes = CLASSES;
+    config.n_learngene = 7;
+    config.n_tailor = 2;
+    return config;
+}
+
+static void fill_normal(Engine *engine, uint64_t seed, float *buffer, size_t n) {
+    float *host = malloc(n * sizeof *host);
+    assert_non_null(host);
+    rng_fill_normal((RngKey){.seed = seed, .purpose = RNG_TEST}, host, n);
+    for (size_t i = 0; i < n; i++) host[i] *= 0.2f;
+    engine_upload(engine, buffer, host, n);
+    free(host);
+}
+
+static void fixture_open(Fixture *f, const DitConfig *config, int threads) {
+    memset(f, 0, sizeof *f);
+    KinditContextSettings settings = kindit_context_settings_default();
+    settings.threads = threads;
+    assert_int_equal(kindit_context_create(&f->ctx, &settings), KINDIT_OK);
+    assert_int_equal(engine_create(&f->engine, f->ctx), KINDIT_OK);
+    assert_int_equal(dit_create(&f->dit, f->ctx, config), KINDIT_OK);
+    const ParamLayout *layout = &f->dit->layout;
+    assert_int_equal(params_alloc(&f->params, f->engine, f->ctx, layout, CLASSES), KINDIT_OK);
+    fill_normal(f->engine, 1, f->params.shared, layout->n_shared); // no zero layers: they would hide the rest
+    for (int c = 0; c < CLASSES && layout->n_tailor; c++)
+        fill_normal(f->engine, 2 + (uint64_t)c, f->params.tailor[c], layout->n_tailor);
+    assert_int_equal(dit_workspace_create(&f->workspace, f->dit, f->engine, BATCH, true), KINDIT_OK);
+    assert_int_equal(engine_alloc(f->engine, BATCH * IMAGE, &f->x), KINDIT_OK);
+    assert_int_equal(engine_alloc(f->engine, BATCH, &f->t), KINDIT_OK);
+    assert_int_equal(engine_alloc(f->engine, BATCH * IMAGE * 2, &f->out), KINDIT_OK);
+    assert_int_equal(engine_alloc(f->engine, layout->n_shared, &f->dshared), KINDIT_OK);
+    for (int c = 0; c < CLASSES; c++)
+        assert_int_equal(engine_alloc(f->engine, layout->n_tailor + 1, &f->dtailor[c]), KINDIT_OK);
+    fill_normal(f->engine, 99, f->x, BATCH * IMAGE);
+    engine_upload(f->engine, f->t, (float[]){0, 10, 500, 999, 3}, BATCH);
+}
+
+static void fixture_close(Fixture *f) {
+    for (int c = 0; c < CLASSES; c++) engine_free(f->engine, &f->dtailor[c]);
+    engine_free(f->engine, &f->dshared);
+    engine_free(f->engine, &f->out);
+    engine_free(f->engine, &f->t);
+    engine_free(f->engine, &f->x);
+    dit_workspace_close(&f->workspace);
+    params_close(&f->params);
+    dit_close(&f->dit);
+    engine_close(&f->engine);
+    kindit_context_close(&f->ctx);
+}
+
+// Forward (and backward when asked) of samples first .. first + n - 1 with these labels; every class has its own slot.
+static void run(Fixture *f, int first, int n, const int *labels, bool backward, float *out) {
+    int slot[BATCH];
+    const float *tailor[CLASSES];
+    for (int i = 0; i < n; i++) slot[i] = labels[i] == CLASSES ? -1 : labels[i];
+    for (int c = 0; c < CLASSES; c++) tailor[c] = f->params.tailor[c];
+    Gate gate = {n, CLASSES, slot, tailor, f->dtailor};
+    DitBatch batch = {n, f->x + (size_t)first * IMAGE, f->t + first, labels, &gate};
+    dit_forward(f->dit, f->workspace, f->params.shared, &batch, f->out);
+    engine_download(f->engine, out, f->out, (size_t)n * IMAGE * 2);
+    if (backward) dit_backward(f->dit, f->workspace, f->params.shared, &batch, f->out, f->dshared);
+}
+
+// A sample sees the learngene and its own class's tailor only.
+static void test_gate_isolates(void **state) {
+    (void)state;
+    Fixture f;
+    DitConfig config = small_config();
+    fixture_open(&f, &config, 2);
+    const int labels[BATCH] = {0, 2, CLASSES, 0, 3};
+    static float before[BATCH][IMAGE * 2], after[BATCH][IMAGE * 2];
+    run(&f, 0, BATCH, labels, false, before[0]);
+    fill_normal(f.engine, 50, f.params.tailor[0], f.dit->layout.n_tailor);
+    fill_normal(f.engine, 51, f.params.tailor[1], f.dit->layout.n_tailor);
+    run(&f, 0, BATCH, labels, false, after[0]);
+    for (int i = 0; i < BATCH; i++) {
+        if (labels[i] == 0)
+            assert_memory_not_equal(before[i], after[i], sizeof before[i]);
+        else
+            assert_memory_equal(before[i], after[i], sizeof before[i]);
+    }
+    fixture_close(&f);
+}
+
+// Only tailors of classes in the batch receive gradient; the others' buffers are not even written.
+static void test_gate_gradients(void **state) {
+    (void)state;
+    Fixture f;
+    DitConfig config = small_config();
+    config.factor_adaln = true;
+    fixture_open(&f, &config, 2);
+    const int labels[BATCH] = {0, 2, CLASSES, 0, 2};
+    static float out[BATCH * IMAGE * 2];
+    float mark = -7.5f, seen;
+    for (int c = 0; c < CLASSES; c++) engine_upload(f.engine, f.dtailor[c] + f.dit->layout.n_tailor, &mark, 1);
+    run(&f, 0, BATCH, labels, true, out);
+    for (int c = 0; c < CLASSES; c++) {
+        double squares = engine_sum_squares(f.engine, f.dit->layout.n_tailor, f.dtailor[c]);
+        if (c == 0 || c == 2)
+            assert_true(squares > 0);
+        else
+            assert_true(squares == 0);
+        engine_download(f.engine, &seen, f.dtailor[c] + f.dit->layout.n_tailor, 1);
+        assert_true(seen == mark);
+    }
+    assert_true(engine_sum_squares(f.engine, f.dit->layout.n_shared, f.dshared) > 0);
+    fixture_close(&f);
+}
+
+// A sample's output does not depend on what else is in the batch, to the bit.
+static void test_batch_independent(void **state) {
+    (void)state;
+    Fixture f;
+    DitConfig config = small_config();
+    fixture_open(&f, &config, 2);
+    const int labels[BATCH] = {1, 2, CLASSES, 0, 3};
+    static float all[BATCH][IMAGE * 2], one[IMAGE * 2];
+    run(&f, 0, BATCH, labels, false, all[0]);
+    for (int i = 0; i < BATCH; i++) {
+        run(&f, i, 1, labels + i, false, one);
+        assert_memory_equal(all[i], one, sizeof one);
+    }
+    fixture_close(&f);
+}
+
+// The inference workspace computes what the training one does, in less memory.
+static void test_inference_workspace(void **state) {
+    (void)state;
+    Fixture f;
+    DitConfig config = small_config();
+    fixture_open(&f, &config, 2);
+    const int labels[BATCH] = {1, 2, CLASSES, 0, 3};
+    static float training[BATCH * IMAGE * 2], inference[BATCH * IMAGE * 2];
+    run(&f, 0, BATCH, labels, false, training);
+    dit_workspace_close(&f.workspace);
+    assert_int_equal(dit_workspace_create(&f.workspace, f.dit, f.engine, BATCH, false), KINDIT_OK);
+    run(&f, 0, BATCH, labels, false, inference);
+    assert_memory_equal(training, inference, sizeof training);
+    assert_true(dit_workspace_floats(f.dit, BATCH, false) < dit_workspace_floats(f.dit, BATCH, true));
+    fixture_close(&f);
+}
+
+static void check_threads(const DitConfig *config) {
+    Fixture f[3];
+    const int labels[BATCH] = {1, 1, CLASSES, 0, 3};
+    static float out[3][BATCH * IMAGE * 2];
+    size_t n = 0;
+    float *gradient[3];
+    for (int i = 0; i < 3; i++) {
+        fixture_open(&f[i], config, i + 1);
+        run(&f[i], 0, BATCH, labels, true, out[i]);
+        n = f[i].dit->layout.n_shared;
+        gradient[i] = malloc(n * sizeof(float));
+        assert_non_null(gradient[i]);
+        engine_download(f[i].engine, gradient[i], f[i].dshared, n);
+    }
+    for (int i = 1; i < 3; i++) {
+        assert_memory_equal(out[0], out[i], sizeof out[0]);
+        assert_memory_equal(gradient[0], gradient[i], n * sizeof(float));
+    }
+    for (int i = 0; i < 3; i++) {
+        free(gradient[i]);
+        fixture_close(&f[i]);
+    }
+}
+
+static void test_threads(void **state) {
+    (void)state;
+    DitConfig config = small_config();
+    check_threads(&config);
+    config.factored = false;
+    config.n_learngene = config.n_tailor = 0;
+    check_threads(&config);
+}
+
+// The paper's own accounting (Tables 1 and 2), in millions of parameters and G FLOPs.
+static void check_counts(const char *preset, bool fused, bool adaln, int n_g, int n_t, double gated, double all,
+                         double flops) {
+    KinditContext *ctx = NULL;
+    Dit *dit = NULL;
+    DitCounts counts;
+    DitConfig config = dit_config_default();
+    assert_int_equal(kindit_context_create(&ctx, NULL), KINDIT_OK);
+    assert_int_equal(dit_config_preset(&config, ctx, preset), KINDIT_OK);
+    config.fused_qkv = fused;
+    config.factor_adaln = adaln;
+    config.n_classes = 150;
+    config.n_learngene = n_g;
+    config.n_tailor = n_t;
+    assert_int_equal(dit_create(&dit, ctx, &config), KINDIT_OK);
+    dit_count(dit, 1, &counts);
+    double width = config.width; // the paper's rows count no class table
+    assert_float_equal((counts.learngene + counts.shared + counts.tailor - 2 * width) / 1e6, gated, 5.1e-4);
+    assert_float_equal((counts.total - (double)counts.label_rows) / 1e6, all, 5.1e-4);
+    if (flops > 0) assert_float_equal(counts.flops_linear / 1e9, flops, 5.1e-4);
+    assert_int_equal(counts.total, counts.learngene + counts.shared + 150 * counts.tailor);
+    dit_close(&dit);
+    kindit_context_close(&ctx);
+}
+
+static void test_counts(void **state) {
+    (void)state;
+    check_counts("DiT-B/2", false, false, 318, 3, 97.886, 172.070, 27.384);
+    check_counts("DiT-L/2", false, false, 424, 4, 344.221, 607.958, 97.304);
+    check_counts("DiT-B/2", true, true, 318, 3, 70.206, 164.983, 0);
+    check_counts("DiT-L/2", true, true, 424, 4, 245.808, 582.768, 0);
+}
+
+static void test_config_refused(void **state) {
+    (void)state;
+    KinditContext *ctx = NULL;
+    Dit *dit = NULL;
+    assert_int_equal(kindit_context_create(&ctx, NULL), KINDIT_OK);
+    DitConfig config = small_config();
+    config.heads = 5;
+    assert_int_equal(dit_create(&dit, ctx, &config), KINDIT_ERROR_ARGUMENT);
+    assert_null(dit);
+    assert_non_null(strstr(kindit_context_message(ctx), "heads 5"));
+    config = small_config();
+    config.patch = 3;
+    assert_int_equal(dit_create(&dit, ctx, &config), KINDIT_ERROR_ARGUMENT);
+    config = small_config();
+    config.n_learngene = 0;
+    assert_int_equal(dit_create(&dit, ctx, &config), KINDIT_ERROR_ARGUMENT);
+    assert_int_equal(dit_config_preset(&config, ctx, "DiT-Q/2"), KINDIT_ERROR_ARGUMENT);
+    kindit_context_close(&ctx);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_gate_isolates),     cmocka_unit_test(test_gate_gradients),
+        cmocka_unit_test(test_batch_independent), cmocka_unit_test(test_inference_workspace),
+        cmocka_unit_test(test_threads),           cmocka_unit_test(test_counts),
+        cmocka_unit_test(test_config_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
