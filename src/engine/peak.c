@@ -7,8 +7,8 @@
 
 // ---- arithmetic -----------------------------------------------------------------------------------------------------
 
-// A loop of independent fused multiply-adds, enough of them in flight to hide their latency. Returns a value that depends
-// on all of them; *flops receives the work done.
+// A loop of independent fused multiply-adds, enough of them in flight to hide their latency. Returns a value that
+// depends on all of them; *flops receives the work done.
 
 enum { CHAINS = 12, STEPS = 200000 };
 
