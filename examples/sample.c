@@ -16,7 +16,8 @@ static KinditStatus measure(void *user, const KinditImage *image) {
     return KINDIT_OK;
 }
 
-static KinditStatus run(KinditContext *ctx, KinditModel **model, const char *path, const char *classes, const char *png) {
+static KinditStatus run(KinditContext *ctx, KinditModel **model, const char *path, const char *classes,
+                        const char *png) {
     KinditStatus status = kindit_model_open(model, ctx, path, classes); // the learngene and these tailors, nothing else
     if (status) return status;
     KinditSampleSettings settings = kindit_sample_settings_default();

@@ -5,8 +5,9 @@
 
 static void show(void *user, const KinditProgress *progress) {
     (void)user;
-    if (progress->done % 10 == 0) printf("%s %lld/%lld %s\n", progress->task, (long long)progress->done,
-                                         (long long)progress->total, progress->text);
+    if (progress->done % 10 == 0)
+        printf("%s %lld/%lld %s\n", progress->task, (long long)progress->done, (long long)progress->total,
+               progress->text);
 }
 
 static KinditStatus run(KinditContext *ctx, KinditModel **model, char **argv) {

@@ -12,10 +12,10 @@
 //     kindit_model_close(&model);
 //     kindit_context_close(&ctx);
 //
-// Conventions. Every function that can fail returns a KinditStatus; the context keeps a message that names the file, the
-// tensor, what was expected and what was found. The library never exits, aborts or prints. `_create`/`_open` hand
-// ownership to the caller; `_close(T **)` frees and nulls, and accepts NULL or a pointer to NULL. A context and what was
-// opened with it belong to one thread at a time; different contexts are independent.
+// Conventions. Every function that can fail returns a KinditStatus; the context keeps a message that names the file,
+// the tensor, what was expected and what was found. The library never exits, aborts or prints. `_create`/`_open` hand
+// ownership to the caller; `_close(T **)` frees and nulls, and accepts NULL or a pointer to NULL. A context and what
+// was opened with it belong to one thread at a time; different contexts are independent.
 #ifndef KINDIT_KINDIT_H
 #define KINDIT_KINDIT_H
 
@@ -71,7 +71,7 @@ void kindit_context_close(KinditContext **ctx);
 // The message of the last failure, "" if none; valid until the next call with this context. Never NULL.
 const char *kindit_context_message(const KinditContext *ctx);
 
-// ---- models ----------------------------------------------------------------------------------------------------------
+// ---- models --------------------------------------------------------------------------------------------------------
 
 // Opens a model: a folder, one .safetensors file, a checkpoint, or a decomposed folder with any subset of its tailors.
 // `classes`: comma-separated ids or names, of which alone the tailors are read; NULL for all there are.
@@ -81,20 +81,21 @@ void kindit_model_close(KinditModel **model);
 typedef struct KinditModelInfo {
     int image_size, channels; // of the images it draws
     int width, depth, heads, patch;
-    bool factored;                // false: a plain DiT without learngene and tailors
-    int n_learngene, n_tailor;    // components, N_G and N_T
-    int n_classes;                // open
-    int64_t parameters;           // of the learngene and the open tailors
-    int64_t tailor_parameters;    // of one tailor
-    double flops;                 // of one forward pass of one image, 2 per multiply-add
+    bool factored;             // false: a plain DiT without learngene and tailors
+    int n_learngene, n_tailor; // components, N_G and N_T
+    int n_classes;             // open
+    int64_t parameters;        // of the learngene and the open tailors
+    int64_t tailor_parameters; // of one tailor
+    double flops;              // of one forward pass of one image, 2 per multiply-add
 } KinditModelInfo;
 void kindit_model_info(const KinditModel *model, KinditModelInfo *out);
 
-// The i-th open class, 0 <= i < n_classes: its id (as files name it) and its name (for people). Valid while the model is.
+// The i-th open class, 0 <= i < n_classes: its id (as files name it) and its name (for people). Valid while the model
+// is.
 const char *kindit_model_class_id(const KinditModel *model, int i);
 const char *kindit_model_class_name(const KinditModel *model, int i);
 
-// ---- drawing ---------------------------------------------------------------------------------------------------------
+// ---- drawing -------------------------------------------------------------------------------------------------------
 
 typedef enum KinditSampler { KINDIT_DDPM = 0, KINDIT_DDIM = 1 } KinditSampler;
 
@@ -102,30 +103,30 @@ typedef struct KinditSampleSettings {
     const char *classes; // comma-separated ids or names; NULL: all open classes
     int n_per_class;
     KinditSampler sampler;
-    int steps;          // 1..1000
-    double eta;         // of DDIM; 0: no noise added
-    double guidance;    // 1: none
-    bool guide_first_3; // guide the first 3 channels of epsilon alone, as DiT's own code does; otherwise all
-    bool clip;          // hold predicted pixels to their range (latents are never clipped)
-    bool no_tailors;    // every tailor shut: the learngene alone, unconditional
+    int steps;            // 1..1000
+    double eta;           // of DDIM; 0: no noise added
+    double guidance;      // 1: none
+    bool guide_first_3;   // guide the first 3 channels of epsilon alone, as DiT's own code does; otherwise all
+    bool clip;            // hold predicted pixels to their range (latents are never clipped)
+    bool no_tailors;      // every tailor shut: the learngene alone, unconditional
     bool keep_label_rows; // with no_tailors: the classes' label rows stay
-    uint64_t seed;      // image i depends on the seed and i alone, whatever the batch or the number of threads
-    int batch;          // images drawn at once
+    uint64_t seed;        // image i depends on the seed and i alone, whatever the batch or the number of threads
+    int batch;            // images drawn at once
 } KinditSampleSettings;
 
 // DDPM, 250 steps, guidance 1.5 on all channels, clipped, 8 images of every class, 64 at a time, seed 0.
 KinditSampleSettings kindit_sample_settings_default(void);
 
 typedef struct KinditImage {
-    int64_t index;         // 0, 1, ... in the order drawn: class after class
-    int class_index;       // into the model's open classes
+    int64_t index;   // 0, 1, ... in the order drawn: class after class
+    int class_index; // into the model's open classes
     int size, channels;
     const float *values;   // (channels, size, size), pixels in [-1, 1]
     const uint8_t *pixels; // (size, size, channels), 0..255; NULL when the channels are latents (not 1 or 3)
 } KinditImage;
 
-// Receives each image in order; the pointers live until it returns. Anything but KINDIT_OK stops the drawing and is handed
-// to the caller of kindit_sample.
+// Receives each image in order; the pointers live until it returns. Anything but KINDIT_OK stops the drawing and is
+// handed to the caller of kindit_sample.
 typedef KinditStatus (*KinditImageCallback)(void *user, const KinditImage *image);
 
 KinditStatus kindit_sample(KinditModel *model, const KinditSampleSettings *settings, KinditImageCallback callback,
@@ -133,46 +134,46 @@ KinditStatus kindit_sample(KinditModel *model, const KinditSampleSettings *setti
 // The images as one picture, a captioned row for each class.
 KinditStatus kindit_sample_to_png(KinditModel *model, const KinditSampleSettings *settings, const char *path);
 
-// ---- taking apart, putting together ----------------------------------------------------------------------------------
+// ---- taking apart, putting together --------------------------------------------------------------------------------
 
 // Writes folder/learngene.safetensors and folder/tailors/<class id>.safetensors; the folder must not exist.
 KinditStatus kindit_decompose(KinditModel *model, const char *folder);
 
 typedef struct KinditAssembleSettings {
-    const char *classes;       // in order of preference; NULL: all there are
-    int64_t max_bytes;         // of the model written; 0: no limit
-    int64_t max_parameters;    // 0: no limit
-    bool bf16;                 // write bfloat16 instead of float32
+    const char *classes;    // in order of preference; NULL: all there are
+    int64_t max_bytes;      // of the model written; 0: no limit
+    int64_t max_parameters; // 0: no limit
+    bool bf16;              // write bfloat16 instead of float32
 } KinditAssembleSettings;
 KinditAssembleSettings kindit_assemble_settings_default(void); // all zero
 
-// Builds a model from the learngene in `source` and as many of the classes as fit, and writes it to `path` (a folder, or one
-// file if it ends in .safetensors).
+// Builds a model from the learngene in `source` and as many of the classes as fit, and writes it to `path` (a folder,
+// or one file if it ends in .safetensors).
 KinditStatus kindit_assemble(KinditContext *ctx, const KinditAssembleSettings *settings, const char *source,
                              const char *path);
 
-// ---- training --------------------------------------------------------------------------------------------------------
+// ---- training ------------------------------------------------------------------------------------------------------
 
 typedef struct KinditTrainSettings {
     int width, depth, heads, patch;
-    bool plain;                 // a DiT without learngene and tailors
-    int n_learngene, n_tailor;  // N_G and N_T
+    bool plain;                // a DiT without learngene and tailors
+    int n_learngene, n_tailor; // N_G and N_T
     bool fused_qkv, factor_adaln;
-    int batch;                  // samples per step
+    int batch; // samples per step
     int64_t steps;
-    double max_seconds;         // stop in an orderly way after this long; 0: no limit
+    double max_seconds; // stop in an orderly way after this long; 0: no limit
     double lr, weight_decay, ema_decay, label_dropout;
     uint64_t seed;
     int64_t checkpoint_every, sample_every; // steps; 0: never (a checkpoint is always left at the end)
-    bool resume;                // go on from the last checkpoint of the run; steps and max_seconds may have changed
+    bool resume; // go on from the last checkpoint of the run; steps and max_seconds may have changed
 } KinditTrainSettings;
 // DiT-S/2 with N_G 159, N_T 1; batch 256, lr 1e-4, EMA 0.9999, label dropout 0.1, 400000 steps.
 KinditTrainSettings kindit_train_settings_default(void);
 
 typedef struct KinditTrainResult {
-    int64_t step;    // reached
-    double loss;     // mean of the last log interval
-    bool finished;   // all steps done
+    int64_t step;     // reached
+    double loss;      // mean of the last log interval
+    bool finished;    // all steps done
     char model[1024]; // the checkpoint left at the end: a path for kindit_model_open
 } KinditTrainResult;
 

@@ -42,6 +42,10 @@ void kindit_model_info(const KinditModel *model, KinditModelInfo *out) {
     };
 }
 
-const char *kindit_model_class_id(const KinditModel *model, int i) { return model->model->classes[i].id; }
+const char *kindit_model_class_id(const KinditModel *model, int i) {
+    return model->model->classes[i].id;
+}
 
-const char *kindit_model_class_name(const KinditModel *model, int i) { return model->model->classes[i].name; }
+const char *kindit_model_class_name(const KinditModel *model, int i) {
+    return model->model->classes[i].name;
+}

@@ -5,7 +5,9 @@ KinditStatus kindit_decompose(KinditModel *model, const char *folder) {
     return decompose_write(model->model, model->ctx, folder, DTYPE_F32, false);
 }
 
-KinditAssembleSettings kindit_assemble_settings_default(void) { return (KinditAssembleSettings){0}; }
+KinditAssembleSettings kindit_assemble_settings_default(void) {
+    return (KinditAssembleSettings){0};
+}
 
 KinditStatus kindit_assemble(KinditContext *ctx, const KinditAssembleSettings *settings, const char *source,
                              const char *path) {

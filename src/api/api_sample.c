@@ -29,11 +29,11 @@ typedef struct Drawing {
     int *classes; // [n_classes], indices into the model's
     int n_classes, n_per_class;
     int64_t total;
-    int chunk;          // images
-    size_t image;       // elements of one
-    int *labels;        // [chunk]
-    float *values;      // (chunk, C, S, S)
-    uint8_t *pixels;    // (chunk, S, S, C)
+    int chunk;       // images
+    size_t image;    // elements of one
+    int *labels;     // [chunk]
+    float *values;   // (chunk, C, S, S)
+    uint8_t *pixels; // (chunk, S, S, C)
 } Drawing;
 
 static void drawing_close(Drawing *drawing) {
@@ -56,7 +56,8 @@ static KinditStatus find_classes(Drawing *drawing, KinditContext *ctx, const cha
             found = model_find_class(model, word);
         }
         if (found < 0)
-            return context_fail(ctx, KINDIT_ERROR_ARGUMENT, "the model has no class '%.*s'; see its classes with `kindit info`",
+            return context_fail(ctx, KINDIT_ERROR_ARGUMENT,
+                                "the model has no class '%.*s'; see its classes with `kindit info`",
                                 length < 64 ? (int)length : 64, text);
         if (drawing->n_classes >= model->dit->config.n_classes)
             return context_fail(ctx, KINDIT_ERROR_ARGUMENT, "a class is named twice in the list of classes");
@@ -72,8 +73,7 @@ static KinditStatus choose_classes(Drawing *drawing, KinditContext *ctx, const c
         return context_fail(ctx, KINDIT_ERROR_ARGUMENT, "the model has no classes: it is a learngene without tailors");
     TRY(memory_alloc(ctx, (size_t)n, sizeof *drawing->classes, &drawing->classes));
     if (classes) return find_classes(drawing, ctx, classes);
-    for (int i = 0; i < n; i++)
-        drawing->classes[i] = i;
+    for (int i = 0; i < n; i++) drawing->classes[i] = i;
     drawing->n_classes = n;
     return KINDIT_OK;
 }
@@ -81,7 +81,8 @@ static KinditStatus choose_classes(Drawing *drawing, KinditContext *ctx, const c
 static KinditStatus drawing_plan(Drawing *drawing, KinditContext *ctx, const KinditSampleSettings *settings) {
     const DitConfig *config = &drawing->model->dit->config;
     if (settings->n_per_class < 1)
-        return context_fail(ctx, KINDIT_ERROR_ARGUMENT, "n_per_class is %d, expected at least 1", settings->n_per_class);
+        return context_fail(ctx, KINDIT_ERROR_ARGUMENT, "n_per_class is %d, expected at least 1",
+                            settings->n_per_class);
     TRY(choose_classes(drawing, ctx, settings->classes));
     drawing->has_pixels = config->channels == 1 || config->channels == 3;
     drawing->sampler = (SamplerSettings){
@@ -110,8 +111,7 @@ static KinditStatus drawing_plan(Drawing *drawing, KinditContext *ctx, const Kin
 // Draws images first .. first + n - 1 and hands them over one by one.
 static KinditStatus draw_chunk(Drawing *drawing, int64_t first, int n, KinditImageCallback callback, void *user) {
     const DitConfig *config = &drawing->model->dit->config;
-    for (int i = 0; i < n; i++)
-        drawing->labels[i] = drawing->classes[(first + i) / drawing->n_per_class];
+    for (int i = 0; i < n; i++) drawing->labels[i] = drawing->classes[(first + i) / drawing->n_per_class];
     TRY(sampler_run(drawing->model, &drawing->sampler, first, n, drawing->labels, drawing->values));
     if (drawing->has_pixels)
         sampler_to_pixels(drawing->values, n, config->channels, config->image_size, drawing->pixels);
@@ -177,7 +177,7 @@ KinditStatus kindit_sample_to_png(KinditModel *model, const KinditSampleSettings
     status = memory_alloc(ctx, n_classes, sizeof *gathering.captions, &gathering.captions);
     if (!status) status = memory_alloc(ctx, n_pixels, 1, &gathering.pixels);
     if (!status) status = kindit_sample(model, settings, gather_image, &gathering);
-    Grid grid = {config->image_size, config->channels,   gathering.n_rows,
+    Grid grid = {config->image_size,    config->channels,   gathering.n_rows,
                  settings->n_per_class, gathering.captions, gathering.pixels};
     if (!status) status = grid_draw(&page, ctx, &grid);
     if (!status) status = image_write_png(ctx, path, &page);

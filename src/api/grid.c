@@ -7,17 +7,16 @@ enum { GAP = 2, MARGIN = 6, CAPTION_MAX = 20, PAPER = 245, INK = 30, FONT_SCALE 
 
 // Where things lie, in dots of the page.
 typedef struct Layout {
-    int scale;                     // an image is magnified so much
-    int tile, caption;             // side of a magnified image, width of the captions, both with their gap
-    int n_blocks, rows_per_block;  // rows are set in n_blocks columns
+    int scale;                    // an image is magnified so much
+    int tile, caption;            // side of a magnified image, width of the captions, both with their gap
+    int n_blocks, rows_per_block; // rows are set in n_blocks columns
     int64_t block_width, width, height;
 } Layout;
 
 // Characters of a caption as shown; UTF-8 continuation bytes are not characters of their own.
 static int caption_length(const char *text) {
     int n = 0;
-    for (; *text; text++)
-        n += ((unsigned char)*text & 0xC0) != 0x80;
+    for (; *text; text++) n += ((unsigned char)*text & 0xC0) != 0x80;
     return n < CAPTION_MAX ? n : CAPTION_MAX;
 }
 
@@ -82,9 +81,10 @@ KinditStatus grid_draw(Image *out, KinditContext *ctx, const Grid *grid) {
         return context_fail(ctx, KINDIT_ERROR_ARGUMENT, "a picture needs 1 or 3 channels, found %d", grid->channels);
     Layout layout = layout_plan(grid);
     if (layout.width > IMAGE_MAX_SIDE || layout.height > IMAGE_MAX_SIDE)
-        return context_fail(ctx, KINDIT_ERROR_ARGUMENT,
-                            "a grid of %d rows and %d columns is too large for a picture: draw fewer classes or samples",
-                            grid->n_rows, grid->n_columns);
+        return context_fail(
+            ctx, KINDIT_ERROR_ARGUMENT,
+            "a grid of %d rows and %d columns is too large for a picture: draw fewer classes or samples", grid->n_rows,
+            grid->n_columns);
     TRY(image_alloc(out, ctx, (int)layout.width, (int)layout.height, grid->channels));
     memset(out->pixels, PAPER, (size_t)out->width * (size_t)out->height * (size_t)grid->channels);
     size_t image = (size_t)grid->size * (size_t)grid->size * (size_t)grid->channels;

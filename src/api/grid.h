@@ -7,14 +7,14 @@
 enum { GRID_FONT_WIDTH = 5, GRID_FONT_HEIGHT = 7 };
 
 typedef struct Grid {
-    int size, channels;           // of one image; channels 1 or 3
+    int size, channels; // of one image; channels 1 or 3
     int n_rows, n_columns;
-    const char *const *captions;  // [n_rows]; shown cut to 20 characters
-    const uint8_t *pixels;        // (n_rows, n_columns, size, size, channels)
+    const char *const *captions; // [n_rows]; shown cut to 20 characters
+    const uint8_t *pixels;       // (n_rows, n_columns, size, size, channels)
 } Grid;
 
-// Small images are magnified by a whole factor; many rows are set in several columns of rows, to a page about as wide as
-// high. *out is closed by the caller.
+// Small images are magnified by a whole factor; many rows are set in several columns of rows, to a page about as wide
+// as high. *out is closed by the caller.
 KinditStatus grid_draw(Image *out, KinditContext *ctx, const Grid *grid);
 
 // Is dot (x, y) of a character set? x < GRID_FONT_WIDTH, y < GRID_FONT_HEIGHT. Beyond ASCII: a box.

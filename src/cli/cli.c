@@ -33,8 +33,11 @@ static const char *format_scaled(char buffer[32], double value, const char *cons
         value /= 1000;
         unit++;
     }
-    snprintf(buffer, 32, "%.*f%s%s", unit == 0 || fabs(value) >= 99.95 ? 0 : fabs(value) >= 9.995 ? 1 : 2, value, space,
-             units[unit]);
+    snprintf(buffer, 32, "%.*f%s%s",
+             unit == 0 || fabs(value) >= 99.95 ? 0
+             : fabs(value) >= 9.995            ? 1
+                                               : 2,
+             value, space, units[unit]);
     return buffer;
 }
 

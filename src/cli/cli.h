@@ -19,8 +19,8 @@ typedef enum OptionType {
 } OptionType;
 
 typedef struct Option {
-    const char *name;     // "--n-tailor"; "-o" allowed as a second spelling in `alias`
-    const char *alias;    // or NULL
+    const char *name;  // "--n-tailor"; "-o" allowed as a second spelling in `alias`
+    const char *alias; // or NULL
     OptionType type;
     void *value;          // bool *, const char **, int64_t *, double *, int64_t * (bytes), int64_t * (index); holds the
                           // default beforehand
@@ -50,13 +50,14 @@ extern const Command command_data, command_pretrain, command_sample, command_dec
     command_info, command_bench, command_debug, command_report, command_help;
 extern const Command *const cli_commands[]; // NULL-terminated, commands.c
 
-// Prints the context's message to stderr and returns the exit code for `status` (ARGUMENT: 2, CANCELLED: 130, OK: 0, else 1).
+// Prints the context's message to stderr and returns the exit code for `status` (ARGUMENT: 2, CANCELLED: 130, OK: 0,
+// else 1).
 int cli_report(KinditContext *ctx, KinditStatus status);
 // Prints "kindit CMD: ..." with a hint to `kindit help CMD`; returns EXIT_USAGE.
 int cli_usage(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
 // Numbers for people; each returns `buffer`.
-const char *cli_format_bytes(char buffer[32], double bytes);   // "3.9 MB"
-const char *cli_format_count(char buffer[32], double count);   // "70.2M"
+const char *cli_format_bytes(char buffer[32], double bytes); // "3.9 MB"
+const char *cli_format_count(char buffer[32], double count); // "70.2M"
 // What `--json` prints: the value, indented, on stdout. Deletes `value`; returns an exit code (NULL: out of memory).
 int cli_print_json(cJSON *value);
 // `text` with `\n` after at most `width` columns, each line after the first indented by `indent`, on stdout.

@@ -12,12 +12,12 @@ static struct {
 
 static const Option *assemble_options(int *n) {
     static const Option options[] = {
-        {"--classes", NULL, OPTION_STRING, &settings.classes, "A,B", "classes wanted, most wanted first (default: all)", 0, 0,
-         NULL},
-        {"--budget", NULL, OPTION_SIZE, &settings.budget, "SIZE", "at most this many bytes of weights: 4MB, 3.5MiB", 0, 0,
-         NULL},
-        {"--budget-parameters", NULL, OPTION_SIZE, &settings.budget_parameters, "N", "at most this many parameters: 500k, 2M",
+        {"--classes", NULL, OPTION_STRING, &settings.classes, "A,B", "classes wanted, most wanted first (default: all)",
          0, 0, NULL},
+        {"--budget", NULL, OPTION_SIZE, &settings.budget, "SIZE", "at most this many bytes of weights: 4MB, 3.5MiB", 0,
+         0, NULL},
+        {"--budget-parameters", NULL, OPTION_SIZE, &settings.budget_parameters, "N",
+         "at most this many parameters: 500k, 2M", 0, 0, NULL},
         {"--output", "-o", OPTION_STRING, &settings.output, "PATH",
          "model to write: a folder, or one file if the name ends in .safetensors", 0, 0, NULL},
         {"--bf16", NULL, OPTION_FLAG, &settings.bf16, NULL, "write bfloat16 instead of float32", 0, 0, NULL},
@@ -77,7 +77,8 @@ const Command command_assemble = {
     .examples = "kindit assemble parts --classes A,B,C -o abc.safetensors\n"
                 "kindit assemble parts --budget 500kB -o small.safetensors\n"
                 "kindit assemble parts --budget-parameters 100k --json",
-    .notes = "SOURCE is a decomposed folder or a whole model. Within a budget classes are taken in the order asked for until "
+    .notes = "SOURCE is a decomposed folder or a whole model. Within a budget classes are taken in the order asked for "
+             "until "
              "the next one would not fit; without -o only the plan is shown, and no weights are read.",
     .min_positional = 1,
     .max_positional = 1,

@@ -13,8 +13,8 @@ static struct {
 static const Option *bench_options(int *n) {
     static const Option own[] = {
         {"--batch", NULL, OPTION_INT, &settings.batch, "N", "samples per step (default 32)", 1, 65536, NULL},
-        {"--steps", NULL, OPTION_INT, &settings.steps, "N", "steps measured, after two that are not (default 10)", 1, 1e6,
-         NULL},
+        {"--steps", NULL, OPTION_INT, &settings.steps, "N", "steps measured, after two that are not (default 10)", 1,
+         1e6, NULL},
         {"--json", NULL, OPTION_FLAG, &settings.json, NULL, "print JSON", 0, 0, NULL},
     };
     static Option options[32];
@@ -35,8 +35,8 @@ typedef struct Bench {
     Optimizer optimizer;
     TrainStep step;
     int batch;
-    float *x0, *noise; // (batch, C, S, S) engine memory
-    int *t, *labels;   // [batch]
+    float *x0, *noise;               // (batch, C, S, S) engine memory
+    int *t, *labels;                 // [batch]
     double seconds, peak, bandwidth; // a step; FLOP/s and bytes/s of the machine
 } Bench;
 
@@ -55,7 +55,8 @@ static KinditStatus create_model(Bench *bench, const DitConfig *config) {
 }
 
 static KinditStatus create_batch(Bench *bench, const DitConfig *config) {
-    size_t n = (size_t)bench->batch, size = (size_t)config->channels * (size_t)config->image_size * (size_t)config->image_size;
+    size_t n = (size_t)bench->batch,
+           size = (size_t)config->channels * (size_t)config->image_size * (size_t)config->image_size;
     RngKey *keys;
     TRY(engine_alloc(bench->engine, n * size, &bench->x0));
     TRY(engine_alloc(bench->engine, n * size, &bench->noise));
@@ -79,7 +80,8 @@ static KinditStatus bench_create(Bench *bench, const DitConfig *config) {
     TRY(engine_create(&bench->engine, ctx));
     TRY(create_model(bench, config));
     TRY(schedule_create(&bench->schedule, ctx, 1000, 1e-4, 0.02));
-    TRY(optimizer_create(&bench->optimizer, ctx, bench->engine, &bench->model->dit->layout, &bench->model->params, &adam));
+    TRY(optimizer_create(&bench->optimizer, ctx, bench->engine, &bench->model->dit->layout, &bench->model->params,
+                         &adam));
     TRY(train_step_create(&bench->step, bench->model, &bench->schedule, bench->batch, 1));
     return create_batch(bench, config);
 }
@@ -166,8 +168,8 @@ static void print_table(const cJSON *json) {
     printf("%-20s %9s %7s %9s %7s %8s\n", "kernel", "ms/step", "share", "GFLOP/s", "peak", "GB/s");
     cJSON_ArrayForEach(kernel, cJSON_GetObjectItemCaseSensitive(json, "kernels")) {
         printf("%-20s %9.2f %6.1f%% %9.1f %6.1f%% %8.1f\n",
-               cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(kernel, "name")), number_of(kernel, "milliseconds"),
-               100 * number_of(kernel, "share_of_step"), number_of(kernel, "gflops"),
+               cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(kernel, "name")),
+               number_of(kernel, "milliseconds"), 100 * number_of(kernel, "share_of_step"), number_of(kernel, "gflops"),
                100 * number_of(kernel, "share_of_peak"), number_of(kernel, "gbytes_per_second"));
     }
     printf("%-20s %9.2f %6.1f%% %9.1f %6.1f%%\n", "whole step", 1e3 * number_of(json, "step_seconds"), 100.0,
@@ -204,9 +206,10 @@ const Command command_bench = {
     .examples = "kindit bench --preset DiT-S/4 --batch 32\n"
                 "kindit bench --width 192 --depth 5 --heads 3 --patch 4 --channels 1 --batch 64 --json\n"
                 "kindit bench --preset DiT-S/4 --kind off",
-    .notes = "Samples are made up (with --n-classes, default 10); the step is the trainer's own. FLOP/s of the whole step "
-             "count three forward passes (backward is two) of useful work; the peak is a loop of fused multiply-adds on all "
-             "threads, measured before and after.",
+    .notes =
+        "Samples are made up (with --n-classes, default 10); the step is the trainer's own. FLOP/s of the whole step "
+        "count three forward passes (backward is two) of useful work; the peak is a loop of fused multiply-adds on all "
+        "threads, measured before and after.",
     .options = bench_options,
     .run = bench_run,
 };

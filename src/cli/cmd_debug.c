@@ -57,8 +57,7 @@ static void debug_close(Debug *d) {
     engine_close(&d->engine);
 }
 
-// ---- input
-// -----------------------------------------------------------------------------------------------------------
+// ---- input ---------------------------------------------------------------------------------------------------------
 
 static KinditStatus open_schedule(Debug *d) {
     TrainSettings training = train_settings_default();
@@ -141,8 +140,7 @@ static KinditStatus read_batch(Debug *d, const char *image, bool real_times) {
     return KINDIT_OK;
 }
 
-// ---- output
-// ----------------------------------------------------------------------------------------------------------
+// ---- output --------------------------------------------------------------------------------------------------------
 
 // A new tensor of the output file; the caller fills *data.
 static KinditStatus add_tensor(Debug *d, const char *name, int n_dims, const int64_t *shape, float **data) {
@@ -193,8 +191,7 @@ static KinditStatus add_losses(Debug *d) {
     return KINDIT_OK;
 }
 
-// ---- the two checks
-// --------------------------------------------------------------------------------------------------
+// ---- the two checks ------------------------------------------------------------------------------------------------
 
 static KinditStatus debug_forward(Debug *d) {
     const Dit *dit = d->model->dit;

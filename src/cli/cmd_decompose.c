@@ -11,8 +11,8 @@ static struct {
 static const Option *decompose_options(int *n) {
     static const Option options[] = {
         {"--output", "-o", OPTION_STRING, &settings.output, "DIR", "folder to make", 0, 0, NULL},
-        {"--bf16", NULL, OPTION_FLAG, &settings.bf16, NULL, "write bfloat16: half the bytes, no longer the same bits", 0, 0,
-         NULL},
+        {"--bf16", NULL, OPTION_FLAG, &settings.bf16, NULL, "write bfloat16: half the bytes, no longer the same bits",
+         0, 0, NULL},
         {"--force", NULL, OPTION_FLAG, &settings.force, NULL, "replace the folder if it exists", 0, 0, NULL},
     };
     *n = sizeof options / sizeof *options;
@@ -23,9 +23,9 @@ static void print_result(const Model *model) {
     DitCounts counts;
     char learngene[32], tailor[32];
     dit_count(model->dit, 1, &counts);
-    printf("%s: learngene.safetensors (%s parameters) and %d tailors of %s parameters each in tailors/\n", settings.output,
-           cli_format_count(learngene, (double)(counts.learngene + counts.shared)), model->dit->config.n_classes,
-           cli_format_count(tailor, (double)counts.tailor));
+    printf("%s: learngene.safetensors (%s parameters) and %d tailors of %s parameters each in tailors/\n",
+           settings.output, cli_format_count(learngene, (double)(counts.learngene + counts.shared)),
+           model->dit->config.n_classes, cli_format_count(tailor, (double)counts.tailor));
 }
 
 static int decompose_run(KinditContext *ctx, int n_positional, char **positional) {
@@ -49,8 +49,9 @@ const Command command_decompose = {
     .arguments = "MODEL -o DIR [options]",
     .examples = "kindit decompose models/letters -o parts\n"
                 "kindit decompose runs/letters/checkpoints/step-4000 --bf16 -o parts",
-    .notes = "The folder is itself a model, whole or with any of its tailor files removed. Taking apart is copying rows: "
-             "the parts together draw the same samples to the bit.",
+    .notes =
+        "The folder is itself a model, whole or with any of its tailor files removed. Taking apart is copying rows: "
+        "the parts together draw the same samples to the bit.",
     .min_positional = 1,
     .max_positional = 1,
     .options = decompose_options,

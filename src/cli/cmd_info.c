@@ -15,9 +15,10 @@ static const Option *info_options(int *n) {
         {"--machine", NULL, OPTION_FLAG, &settings.machine, NULL,
          "this machine: kernels, threads, peak FLOP/s and memory bandwidth, measured now", 0, 0, NULL},
         {"--train", NULL, OPTION_FLAG, &settings.train, NULL, "predict the memory of a training step", 0, 0, NULL},
-        {"--batch", NULL, OPTION_INT, &settings.batch, "N", "with --train: samples at a time (default 256)", 1, 65536, NULL},
-        {"--accumulate", NULL, OPTION_INT, &settings.accumulate, "N", "with --train: batches per step (default 1)", 1, 65536,
+        {"--batch", NULL, OPTION_INT, &settings.batch, "N", "with --train: samples at a time (default 256)", 1, 65536,
          NULL},
+        {"--accumulate", NULL, OPTION_INT, &settings.accumulate, "N", "with --train: batches per step (default 1)", 1,
+         65536, NULL},
         {"--open-tailors", NULL, OPTION_DOUBLE, &settings.open_tailors, "X",
          "count FLOPs and trainable parameters with the tailors of X classes at once (default 1)", 0, DIT_MAX_CLASSES,
          NULL},
@@ -83,10 +84,13 @@ const Command command_info = {
                 "kindit info --preset DiT-B/2 --n-classes 150 --n-learngene 318 --n-tailor 3 --json\n"
                 "kindit info --train --preset DiT-S/2 --batch 64\n"
                 "kindit info --machine",
-    .notes = "Only headers are read, and a model described by options is counted without being made. Parameters: shared is "
-             "all that travels with the learngene but is not factored; tailor is one class, its label row included; assembled "
-             "is a model of one class; trainable is what --open-tailors X fresh tailors would train, label rows and null row "
-             "included. FLOPs are of one image through the model, two per multiply-add.",
+    .notes =
+        "Only headers are read, and a model described by options is counted without being made. Parameters: shared is "
+        "all that travels with the learngene but is not factored; tailor is one class, its label row included; "
+        "assembled "
+        "is a model of one class; trainable is what --open-tailors X fresh tailors would train, label rows and null "
+        "row "
+        "included. FLOPs are of one image through the model, two per multiply-add.",
     .max_positional = 1,
     .options = info_options,
     .run = info_run,

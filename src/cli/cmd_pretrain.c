@@ -23,27 +23,29 @@ static const Option *pretrain_options(int *n) {
         {"--resume", NULL, OPTION_FLAG, &settings.resume, NULL, "go on from the run's last checkpoint", 0, 0, NULL},
         {"--batch", NULL, OPTION_INT, &settings.batch, "N", "samples at a time (default 256)", 1, 65536, NULL},
         {"--accumulate", NULL, OPTION_INT, &settings.accumulate, "N", "batches per step (default 1)", 1, 65536, NULL},
-        {"--steps", NULL, OPTION_INT, &settings.train.steps, "N", "optimiser steps in all (default 400000)", 1, 1e12, NULL},
+        {"--steps", NULL, OPTION_INT, &settings.train.steps, "N", "optimiser steps in all (default 400000)", 1, 1e12,
+         NULL},
         {"--time", NULL, OPTION_DOUBLE, &settings.train.max_seconds, "SECONDS",
          "stop after this long, with a checkpoint to resume from (default: no limit)", 0, 1e9, NULL},
         {"--lr", NULL, OPTION_DOUBLE, &settings.train.lr, "X", "learning rate (default 1e-4)", 0, 10, NULL},
         {"--weight-decay", NULL, OPTION_DOUBLE, &settings.train.weight_decay, "X", "AdamW's (default 0)", 0, 10, NULL},
-        {"--ema", NULL, OPTION_DOUBLE, &settings.train.ema_decay, "X", "decay of the averaged weights (default 0.9999)", 0,
-         1, NULL},
+        {"--ema", NULL, OPTION_DOUBLE, &settings.train.ema_decay, "X", "decay of the averaged weights (default 0.9999)",
+         0, 1, NULL},
         {"--label-dropout", NULL, OPTION_DOUBLE, &settings.train.label_dropout, "P",
          "share of labels replaced by the null label (default 0.1)", 0, 1, NULL},
-        {"--warmup", NULL, OPTION_INT, &settings.train.warmup, "N", "steps of linear warm-up (default 0)", 0, 1e12, NULL},
+        {"--warmup", NULL, OPTION_INT, &settings.train.warmup, "N", "steps of linear warm-up (default 0)", 0, 1e12,
+         NULL},
         {"--decay", NULL, OPTION_INT, &settings.train.decay, "N",
          "last steps, over which the learning rate falls linearly to 0 (default 0)", 0, 1e12, NULL},
         {"--mse-only", NULL, OPTION_FLAG, &settings.train.mse_only, NULL,
          "train on epsilon's squared error alone (the paper's Eq. 1)", 0, 0, NULL},
         {"--seed", NULL, OPTION_INT, &settings.train.seed, "N", "of everything random (default 0)", 0, 9e15, NULL},
-        {"--log-every", NULL, OPTION_INT, &settings.train.log_every, "N", "steps between lines of metrics.csv (default 100)", 0, 1e12,
-         NULL},
+        {"--log-every", NULL, OPTION_INT, &settings.train.log_every, "N",
+         "steps between lines of metrics.csv (default 100)", 0, 1e12, NULL},
         {"--checkpoint-every", NULL, OPTION_INT, &settings.train.checkpoint_every, "N",
          "steps between checkpoints (default 10000; 0: only at the end)", 0, 1e12, NULL},
-        {"--sample-every", NULL, OPTION_INT, &settings.train.sample_every, "N", "steps between sample grids (default 10000; 0: never)", 0,
-         1e12, NULL},
+        {"--sample-every", NULL, OPTION_INT, &settings.train.sample_every, "N",
+         "steps between sample grids (default 10000; 0: never)", 0, 1e12, NULL},
         {"--keep", NULL, OPTION_INT, &settings.keep, "N", "checkpoints to keep (default 2; 0: all)", 0, 1e6, NULL},
         {"--json", NULL, OPTION_FLAG, &settings.json, NULL, "print the result as JSON", 0, 0, NULL},
     };
@@ -82,7 +84,8 @@ static void apply_options(TrainSettings *train) {
     const char *first = (const char *)&settings.train;
     for (int i = 0; i < n; i++) {
         const char *value = options[i].value;
-        if (!options[i].given || !*options[i].given || value < first || value >= first + sizeof settings.train) continue;
+        if (!options[i].given || !*options[i].given || value < first || value >= first + sizeof settings.train)
+            continue;
         size_t size = options[i].type == OPTION_FLAG ? sizeof(bool) : sizeof(int64_t); // or double
         memcpy((char *)train + (value - first), value, size);
     }
@@ -121,7 +124,8 @@ static int pretrain_run(KinditContext *ctx, int n_positional, char **positional)
     TrainSettings train;
     Engine *engine = NULL;
     TrainResult result = {0};
-    KinditStatus status = settings.resume ? plan_resumed(ctx, &train, &config, data) : plan_new(ctx, &train, &config, data);
+    KinditStatus status =
+        settings.resume ? plan_resumed(ctx, &train, &config, data) : plan_new(ctx, &train, &config, data);
     if (!status) status = engine_create(&engine, ctx);
     if (!status) {
         apply_options(&train);
@@ -141,10 +145,12 @@ const Command command_pretrain = {
                 "kindit pretrain --resume --steps 8000 -o runs/letters\n"
                 "kindit pretrain --data latents --preset DiT-B/2 --n-learngene 318 --n-tailor 3 -o runs/paper\n"
                 "kindit pretrain --data latents --preset DiT-B/2 --kind off -o runs/plain",
-    .notes = "A run folder holds run.json, metrics.csv, TensorBoard events, samples/ and checkpoints/step-N/; each checkpoint "
-             "is a model that every other command opens.\n"
-             "Ctrl-C finishes the step, leaves a checkpoint and exits with 130; a second Ctrl-C stops at once, and the last "
-             "checkpoint stays whole. A run resumed gives the same weights, bit for bit, as one never interrupted.",
+    .notes =
+        "A run folder holds run.json, metrics.csv, TensorBoard events, samples/ and checkpoints/step-N/; each "
+        "checkpoint "
+        "is a model that every other command opens.\n"
+        "Ctrl-C finishes the step, leaves a checkpoint and exits with 130; a second Ctrl-C stops at once, and the last "
+        "checkpoint stays whole. A run resumed gives the same weights, bit for bit, as one never interrupted.",
     .options = pretrain_options,
     .run = pretrain_run,
 };

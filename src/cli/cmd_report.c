@@ -4,9 +4,7 @@
 #include "base/json.h"
 #include "cli/html.h"
 
-static struct {
-    const char *output;
-} settings;
+static struct { const char *output; } settings;
 
 static const Option *report_options(int *n) {
     static const Option options[] = {
@@ -36,7 +34,7 @@ static KinditStatus resolve(const Report *report, const char *file, char path[10
     return file_path(path, report->ctx, "%s/%s", report->folder, file);
 }
 
-// ---- tables ----------------------------------------------------------------------------------------------------------
+// ---- tables --------------------------------------------------------------------------------------------------------
 
 // The value at "a.b.c", or NULL.
 static const cJSON *find_value(const cJSON *object, const char *key) {
@@ -112,7 +110,7 @@ static KinditStatus write_table(const Report *report, const cJSON *table) {
     return KINDIT_OK;
 }
 
-// ---- sections --------------------------------------------------------------------------------------------------------
+// ---- sections ------------------------------------------------------------------------------------------------------
 
 static KinditStatus write_curve(const Report *report, const cJSON *curve) {
     const char *file, *x;
@@ -187,11 +185,14 @@ const Command command_report = {
     .summary = "make one HTML file of pictures, curves and tables",
     .arguments = "SPEC.json -o report.html",
     .examples = "kindit report out/demo/report.json -o out/demo/report.html",
-    .notes = "SPEC is {\"title\", \"text\", \"sections\": [{\"heading\", \"text\", \"images\": [{\"file\", \"caption\"}], \"curve\": "
-             "{\"file\": CSV, \"x\": column, \"y\": [columns]}, \"table\": {\"columns\": [{\"label\", \"key\", \"format\"}], \"rows\": "
-             "[{..., \"files\": [JSON]}]}, \"commands\": [text]}]}. All but title and sections may be left out. Files are "
-             "relative to SPEC. A cell is the value at its column's key (a.b.c) in the row or in the row's files; format is "
-             "bytes, count or percent.",
+    .notes =
+        "SPEC is {\"title\", \"text\", \"sections\": [{\"heading\", \"text\", \"images\": [{\"file\", \"caption\"}], "
+        "\"curve\": "
+        "{\"file\": CSV, \"x\": column, \"y\": [columns]}, \"table\": {\"columns\": [{\"label\", \"key\", "
+        "\"format\"}], \"rows\": "
+        "[{..., \"files\": [JSON]}]}, \"commands\": [text]}]}. All but title and sections may be left out. Files are "
+        "relative to SPEC. A cell is the value at its column's key (a.b.c) in the row or in the row's files; format is "
+        "bytes, count or percent.",
     .min_positional = 1,
     .max_positional = 1,
     .options = report_options,

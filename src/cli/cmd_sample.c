@@ -27,25 +27,26 @@ static void set_defaults(void) {
 
 static const Option *sample_options(int *n) {
     static const Option options[] = {
-        {"--classes", NULL, OPTION_STRING, &settings.classes, "A,B", "ids or names of the classes to draw (default: all)", 0,
-         0, NULL},
+        {"--classes", NULL, OPTION_STRING, &settings.classes, "A,B",
+         "ids or names of the classes to draw (default: all)", 0, 0, NULL},
         {"--n", "-n", OPTION_INT, &settings.n, "N", "images of each class (default 8)", 1, 1e8, NULL},
         {"--output", "-o", OPTION_STRING, &settings.output, "FILE",
-         "where to: a .png grid with captions, .npy (float32 N,C,H,W) or .npz (uint8 N,H,W,C, ADM's layout)", 0, 0, NULL},
+         "where to: a .png grid with captions, .npy (float32 N,C,H,W) or .npz (uint8 N,H,W,C, ADM's layout)", 0, 0,
+         NULL},
         {"--grid", NULL, OPTION_STRING, &settings.grid, "FILE", "a PNG grid, whatever else is written", 0, 0, NULL},
         {"--npy", NULL, OPTION_STRING, &settings.npy, "FILE", "raw values, whatever else is written", 0, 0, NULL},
-        {"--npz", NULL, OPTION_STRING, &settings.npz, "FILE", "a sample batch for `kindit eval`, whatever else is written",
+        {"--npz", NULL, OPTION_STRING, &settings.npz, "FILE",
+         "a sample batch for `kindit eval`, whatever else is written", 0, 0, NULL},
+        {"--sampler", NULL, OPTION_CHOICE, &settings.sampler, "ddpm|ddim", "how to walk back from noise (default ddpm)",
          0, 0, NULL},
-        {"--sampler", NULL, OPTION_CHOICE, &settings.sampler, "ddpm|ddim", "how to walk back from noise (default ddpm)", 0,
-         0, NULL},
         {"--steps", NULL, OPTION_INT, &settings.steps, "N", "steps of the sampler (default 250)", 1, 1000, NULL},
         {"--eta", NULL, OPTION_DOUBLE, &settings.eta, "X", "noise added by ddim (default 0: none)", 0, 1, NULL},
         {"--cfg", NULL, OPTION_DOUBLE, &settings.cfg, "W", "classifier-free guidance (default 1.5; 1: none)", 0, 1000,
          NULL},
         {"--cfg-channels", NULL, OPTION_CHOICE, &settings.cfg_channels, "3|all",
          "guide the first 3 channels of epsilon, as DiT's own code does, or all (default all)", 0, 0, NULL},
-        {"--seed", NULL, OPTION_INT, &settings.seed, "N", "image i depends on the seed and i alone (default 0)", 0, 9e15,
-         NULL},
+        {"--seed", NULL, OPTION_INT, &settings.seed, "N", "image i depends on the seed and i alone (default 0)", 0,
+         9e15, NULL},
         {"--batch", NULL, OPTION_INT, &settings.batch, "N", "images drawn at once (default 64)", 1, 65536, NULL},
         {"--no-clip", NULL, OPTION_FLAG, &settings.no_clip, NULL, "let predicted pixels leave their range", 0, 0, NULL},
         {"--no-tailors", NULL, OPTION_FLAG, &settings.no_tailors, NULL,
@@ -63,7 +64,7 @@ static const Option *sample_options(int *n) {
 typedef struct Samples {
     KinditContext *ctx;
     KinditModelInfo info;
-    size_t image;    // elements of one
+    size_t image; // elements of one
     int64_t n, capacity;
     int n_rows;      // classes drawn
     int *row_class;  // [info.n_classes]
@@ -82,8 +83,7 @@ static void samples_close(Samples *samples) {
 static int64_t count_classes(const KinditModelInfo *info) {
     if (!settings.classes) return info->n_classes;
     int64_t n = 1;
-    for (const char *c = settings.classes; *c; c++)
-        n += *c == ',';
+    for (const char *c = settings.classes; *c; c++) n += *c == ',';
     return n;
 }
 
@@ -114,8 +114,7 @@ static KinditStatus write_grid(const Samples *samples, const KinditModel *model)
     const char **captions;
     Image page = {0};
     TRY(memory_alloc(samples->ctx, (size_t)samples->n_rows, sizeof *captions, &captions));
-    for (int i = 0; i < samples->n_rows; i++)
-        captions[i] = kindit_model_class_name(model, samples->row_class[i]);
+    for (int i = 0; i < samples->n_rows; i++) captions[i] = kindit_model_class_name(model, samples->row_class[i]);
     Grid grid = {samples->info.image_size, samples->info.channels, samples->n_rows, (int)settings.n, captions,
                  samples->pixels};
     KinditStatus status = grid_draw(&page, samples->ctx, &grid);
@@ -168,7 +167,8 @@ static KinditStatus write_outputs(const Samples *samples, const KinditModel *mod
 static int print_result(const Samples *samples, const KinditModel *model, const char *path, double seconds) {
     double rate = (double)samples->n / seconds;
     if (!settings.json) {
-        printf("%lld images of %d classes in %.2f s (%.1f images/s)", (long long)samples->n, samples->n_rows, seconds, rate);
+        printf("%lld images of %d classes in %.2f s (%.1f images/s)", (long long)samples->n, samples->n_rows, seconds,
+               rate);
         const char *const files[3] = {settings.grid, settings.npy, settings.npz};
         for (int i = 0; i < 3; i++)
             if (files[i]) printf("  %s", files[i]);
@@ -266,8 +266,9 @@ const Command command_sample = {
                 "kindit sample parts --sampler ddim --steps 50 -o grid.png\n"
                 "kindit sample parts --no-tailors --keep-label-rows -o learngene.png\n"
                 "kindit sample models/letters --n 100 --sampler ddim --steps 50 -o samples.npz",
-    .notes = "MODEL is a model folder, a single .safetensors file, a checkpoint (RUN/checkpoints/step-N), or a decomposed "
-             "folder with any subset of its tailors. Only the tailors of --classes are read.",
+    .notes =
+        "MODEL is a model folder, a single .safetensors file, a checkpoint (RUN/checkpoints/step-N), or a decomposed "
+        "folder with any subset of its tailors. Only the tailors of --classes are read.",
     .min_positional = 1,
     .max_positional = 1,
     .options = sample_options,

@@ -8,9 +8,7 @@ const Command *const cli_commands[] = {
     &command_info, &command_bench,    &command_debug,  &command_report,    &command_help,     NULL,
 };
 
-static struct {
-    bool man;
-} settings;
+static struct { bool man; } settings;
 
 static const Option *help_options(int *n) {
     static const Option options[] = {

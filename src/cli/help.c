@@ -6,7 +6,8 @@
 enum { HELP_WIDTH = 100, HELP_COLUMN = 30 };
 
 static const char *const about = "decomposable diffusion transformers: one learngene, a tailor for each class";
-static const char *const about_exit = "0 done, 1 failed, 2 wrong usage, 130 interrupted (what was promised to be kept is kept)";
+static const char *const about_exit =
+    "0 done, 1 failed, 2 wrong usage, 130 interrupted (what was promised to be kept is kept)";
 
 void cli_print_wrapped(const char *text, int indent, int width) {
     int column = indent;
@@ -31,8 +32,8 @@ void cli_print_wrapped(const char *text, int indent, int width) {
 static void print_option(const Option *option) {
     if (!option->help) return;
     char left[128];
-    snprintf(left, sizeof left, "%s%s%s%s%s", option->name, option->alias ? ", " : "", option->alias ? option->alias : "",
-             option->argument ? " " : "", option->argument ? option->argument : "");
+    snprintf(left, sizeof left, "%s%s%s%s%s", option->name, option->alias ? ", " : "",
+             option->alias ? option->alias : "", option->argument ? " " : "", option->argument ? option->argument : "");
     printf("  %-*s", HELP_COLUMN - 2, left);
     if (strlen(left) > HELP_COLUMN - 4) printf("\n%*s", HELP_COLUMN, "");
     cli_print_wrapped(option->help, HELP_COLUMN, HELP_WIDTH);
@@ -42,8 +43,7 @@ static void print_option(const Option *option) {
 static void print_options(const char *title, OptionSet set) {
     if (!set.n) return;
     printf("\n%s:\n", title);
-    for (int i = 0; i < set.n; i++)
-        print_option(&set.options[i]);
+    for (int i = 0; i < set.n; i++) print_option(&set.options[i]);
 }
 
 // Each line of `text` after `prefix`.

@@ -5,7 +5,8 @@
 #include "base/file.h"
 
 static const char *const style =
-    "body{font:16px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}"
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 "
+    "1rem;color:#222;background:#fff}"
     "h1{font-size:1.7rem}h2{font-size:1.2rem;margin-top:2.2rem;border-bottom:1px solid #ddd;padding-bottom:.2rem}"
     "pre{background:#f5f5f2;padding:.7rem 1rem;overflow-x:auto;font-size:.85rem;border-radius:4px;white-space:pre-wrap}"
     "figure{margin:1rem 0}figcaption{color:#555;font-size:.9rem}img{max-width:100%;border:1px solid #ddd}"
@@ -40,7 +41,9 @@ void html_begin(FILE *out, const char *title) {
     html_element(out, "h1", title);
 }
 
-void html_end(FILE *out) { fputs("</body></html>\n", out); }
+void html_end(FILE *out) {
+    fputs("</body></html>\n", out);
+}
 
 static void write_base64(FILE *out, const uint8_t *data, size_t size) {
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -54,7 +57,9 @@ static void write_base64(FILE *out, const uint8_t *data, size_t size) {
 KinditStatus html_image(FILE *out, KinditContext *ctx, const char *path, const char *caption) {
     FileMap map;
     TRY(file_map(&map, ctx, path));
-    const char *type = map.size > 3 && map.data[0] == 0xff ? "jpeg" : map.size > 3 && map.data[0] == 'R' ? "webp" : "png";
+    const char *type = map.size > 3 && map.data[0] == 0xff  ? "jpeg"
+                       : map.size > 3 && map.data[0] == 'R' ? "webp"
+                                                            : "png";
     fprintf(out, "<figure><img alt=\"");
     html_text(out, caption ? caption : "");
     fprintf(out, "\" src=\"data:image/%s;base64,", type);

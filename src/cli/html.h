@@ -8,7 +8,7 @@
 
 void html_begin(FILE *out, const char *title);
 void html_end(FILE *out);
-void html_text(FILE *out, const char *text); // escaped
+void html_text(FILE *out, const char *text);                     // escaped
 void html_element(FILE *out, const char *tag, const char *text); // <tag>text</tag>; nothing when text is NULL
 
 // <figure> with the PNG, JPEG or WebP at `path` inlined.

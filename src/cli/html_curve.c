@@ -7,7 +7,17 @@
 #include "base/memory.h"
 #include "cli/html.h"
 
-enum { MOST_LINES = 4, POINTS = 400, WIDTH = 760, HEIGHT = 280, LEFT = 60, RIGHT = 12, TOP = 12, BOTTOM = 34, TICKS = 5 };
+enum {
+    MOST_LINES = 4,
+    POINTS = 400,
+    WIDTH = 760,
+    HEIGHT = 280,
+    LEFT = 60,
+    RIGHT = 12,
+    TOP = 12,
+    BOTTOM = 34,
+    TICKS = 5
+};
 
 static const char *const colours[MOST_LINES] = {"#1f5fa8", "#c0561b", "#3b7d3b", "#7a4b9a"};
 
@@ -50,7 +60,8 @@ static KinditStatus find_columns(Curve *curve, KinditContext *ctx, const char *p
         if (curve->columns[i] < 0)
             return context_fail(ctx, KINDIT_ERROR_FORMAT, "%s: no column '%s' in its first line", path, name);
     }
-    return curve->n_lines ? KINDIT_OK : context_fail(ctx, KINDIT_ERROR_ARGUMENT, "%s: a curve needs names in \"y\"", path);
+    return curve->n_lines ? KINDIT_OK
+                          : context_fail(ctx, KINDIT_ERROR_ARGUMENT, "%s: a curve needs names in \"y\"", path);
 }
 
 // Rows whose cells are all finite numbers; others are passed over.
@@ -105,7 +116,8 @@ static void draw_axes(FILE *out, const Curve *curve, const char *x_name) {
         fprintf(out, "<line x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\" stroke=\"#e4e4e0\"/>\n", LEFT, WIDTH - RIGHT,
                 place_y(curve, y), place_y(curve, y));
         fprintf(out, "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.3g</text>\n", LEFT - 6, place_y(curve, y) + 4, y);
-        fprintf(out, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%.6g</text>\n", place_x(curve, x), HEIGHT - 16, x);
+        fprintf(out, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%.6g</text>\n", place_x(curve, x), HEIGHT - 16,
+                x);
     }
     fprintf(out, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">", WIDTH - RIGHT, HEIGHT - 2);
     html_text(out, x_name);
@@ -125,8 +137,8 @@ static void draw_line(FILE *out, const Curve *curve, int line) {
         }
         fprintf(out, "%.1f,%.1f ", place_x(curve, x), place_y(curve, y));
     }
-    fprintf(out, "\"/>\n<text x=\"%d\" y=\"%d\" fill=\"%s\" text-anchor=\"end\">", WIDTH - RIGHT - 8, TOP + 14 + 16 * line,
-            colours[line]);
+    fprintf(out, "\"/>\n<text x=\"%d\" y=\"%d\" fill=\"%s\" text-anchor=\"end\">", WIDTH - RIGHT - 8,
+            TOP + 14 + 16 * line, colours[line]);
     html_text(out, curve->names[line]);
     fputs("</text>\n", out);
 }
@@ -143,8 +155,8 @@ KinditStatus html_curve(FILE *out, KinditContext *ctx, const char *path, const c
     if (!status) status = read_rows(&curve, ctx, text);
     if (!status && curve.n) {
         find_range(&curve);
-        fprintf(out, "<figure><svg width=\"%d\" height=\"%d\" viewBox=\"0 0 %d %d\" font-size=\"12\" fill=\"#444\">\n", WIDTH,
-                HEIGHT, WIDTH, HEIGHT);
+        fprintf(out, "<figure><svg width=\"%d\" height=\"%d\" viewBox=\"0 0 %d %d\" font-size=\"12\" fill=\"#444\">\n",
+                WIDTH, HEIGHT, WIDTH, HEIGHT);
         draw_axes(out, &curve, x);
         for (int k = 0; k < curve.n_lines; k++) draw_line(out, &curve, k);
         fputs("</svg></figure>\n", out);

@@ -14,7 +14,8 @@ typedef struct InfoRequest {
 
 // Parameters by role, FLOPs and config of a structure, added to `json`; no weights are made or read.
 KinditStatus info_add_structure(cJSON *json, KinditContext *ctx, const DitConfig *config, const InfoRequest *request);
-// A model, checkpoint, run, learngene or tailor file, data set or any other .safetensors, added to `json`; headers only.
+// A model, checkpoint, run, learngene or tailor file, data set or any other .safetensors, added to `json`; headers
+// only.
 KinditStatus info_add_path(cJSON *json, KinditContext *ctx, const char *path, const InfoRequest *request);
 // json[key] = value.
 void info_add_int(cJSON *json, const char *key, int64_t value);

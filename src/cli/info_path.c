@@ -77,7 +77,8 @@ static const char *describe_form(const ModelSource *source) {
     return source->folder[0] ? "folder" : "single file";
 }
 
-static KinditStatus add_tailor_bytes(cJSON *json, KinditContext *ctx, const ModelSource *source, const int *chosen, int n) {
+static KinditStatus add_tailor_bytes(cJSON *json, KinditContext *ctx, const ModelSource *source, const int *chosen,
+                                     int n) {
     int64_t bytes = 0;
     for (int i = 0; i < n; i++) {
         char path[1024];
@@ -134,7 +135,8 @@ static KinditStatus add_dataset(cJSON *json, KinditContext *ctx, const char *pat
     info_add_int(json, "channels", dataset->channels);
     info_add_int(json, "n_classes", dataset->n_classes);
     info_add_int(json, "file_bytes", (int64_t)(dataset->images.map.size + dataset->labels.map.size));
-    for (const char *const *key = (const char *const[]){"name", "preprocessing", "counts", "source_sha256", NULL}; *key; key++) {
+    for (const char *const *key = (const char *const[]){"name", "preprocessing", "counts", "source_sha256", NULL}; *key;
+         key++) {
         const cJSON *item = cJSON_GetObjectItemCaseSensitive(dataset->json, *key);
         if (item) cJSON_AddItemToObject(json, *key, cJSON_Duplicate(item, true));
     }

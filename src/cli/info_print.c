@@ -84,4 +84,6 @@ static void print_object(const cJSON *object, int indent, bool bytes) {
     }
 }
 
-void info_print(const cJSON *json) { print_object(json, 0, false); }
+void info_print(const cJSON *json) {
+    print_object(json, 0, false);
+}

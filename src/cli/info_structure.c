@@ -3,7 +3,9 @@
 #include "cli/cli.h"
 #include "cli/info.h"
 
-void info_add_int(cJSON *json, const char *key, int64_t value) { cJSON_AddNumberToObject(json, key, (double)value); }
+void info_add_int(cJSON *json, const char *key, int64_t value) {
+    cJSON_AddNumberToObject(json, key, (double)value);
+}
 
 static void add_config(cJSON *json, const DitConfig *config) {
     cJSON *object = cJSON_AddObjectToObject(json, "config");
@@ -54,7 +56,8 @@ static void add_flops(cJSON *json, const DitConfig *config, const DitCounts *cou
     if (config->factored) cJSON_AddNumberToObject(object, "open_tailors", open);
 }
 
-static KinditStatus add_memory(cJSON *json, KinditContext *ctx, const DitConfig *config, const TrainSettings *settings) {
+static KinditStatus add_memory(cJSON *json, KinditContext *ctx, const DitConfig *config,
+                               const TrainSettings *settings) {
     Engine *engine;
     TRY(engine_create(&engine, ctx));
     int threads = engine_threads(engine);

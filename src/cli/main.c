@@ -56,4 +56,6 @@ static int run_line(int argc, char **argv) {
     return code ? code : run_command(command, n, rest);
 }
 
-int main(int argc, char **argv) { return run_line(argc - 1, argv + 1); }
+int main(int argc, char **argv) {
+    return run_line(argc - 1, argv + 1);
+}

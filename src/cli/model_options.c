@@ -17,15 +17,16 @@ const Option *model_options(int *n) {
         {"--depth", NULL, OPTION_INT, &settings.depth, "L", "number of blocks", 1, 1024, NULL},
         {"--heads", NULL, OPTION_INT, &settings.heads, "N", "attention heads", 1, 1024, NULL},
         {"--patch", NULL, OPTION_INT, &settings.patch, "P", "side of a patch", 1, 64, NULL},
-        {"--mlp-ratio", NULL, OPTION_INT, &settings.mlp_ratio, "R", "hidden width of the MLP over the width (default 4)", 1,
-         16, NULL},
+        {"--mlp-ratio", NULL, OPTION_INT, &settings.mlp_ratio, "R",
+         "hidden width of the MLP over the width (default 4)", 1, 16, NULL},
         {"--n-learngene", NULL, OPTION_INT, &settings.n_learngene, "N",
          "N_G, components of the learngene (default 53/128 of the width, the paper's share)", 0, 65536,
          &settings.learngene_given},
         {"--n-tailor", NULL, OPTION_INT, &settings.n_tailor, "N",
          "N_T, components of each tailor (default width / 256, at least 1)", 0, 65536, &settings.tailor_given},
         {"--fused-qkv", NULL, OPTION_FLAG, &settings.fused_qkv, NULL, "factor q, k and v as one matrix", 0, 0, NULL},
-        {"--factor-adaln", NULL, OPTION_FLAG, &settings.factor_adaln, NULL, "factor the adaLN matrices too", 0, 0, NULL},
+        {"--factor-adaln", NULL, OPTION_FLAG, &settings.factor_adaln, NULL, "factor the adaLN matrices too", 0, 0,
+         NULL},
         {"--no-learn-sigma", NULL, OPTION_FLAG, &settings.no_learn_sigma, NULL,
          "predict epsilon alone, with the schedule's fixed variance", 0, 0, NULL},
     };
@@ -35,8 +36,8 @@ const Option *model_options(int *n) {
 
 const Option *model_shape_options(int *n) {
     static const Option options[] = {
-        {"--image-size", NULL, OPTION_INT, &settings.image_size, "N", "side of the model's input (default 32)", 1, 16384,
-         NULL},
+        {"--image-size", NULL, OPTION_INT, &settings.image_size, "N", "side of the model's input (default 32)", 1,
+         16384, NULL},
         {"--channels", NULL, OPTION_INT, &settings.channels, "N", "channels of the model's input (default 4)", 1, 1024,
          NULL},
         {"--n-classes", NULL, OPTION_INT, &settings.n_classes, "N", "number of classes (default 1000; bench: 10)", 1,
@@ -47,9 +48,9 @@ const Option *model_shape_options(int *n) {
 }
 
 bool model_options_given(void) {
-    return settings.preset || settings.width || settings.depth || settings.heads || settings.patch || settings.mlp_ratio ||
-           settings.kind || settings.learngene_given || settings.tailor_given || settings.fused_qkv ||
-           settings.factor_adaln || settings.no_learn_sigma;
+    return settings.preset || settings.width || settings.depth || settings.heads || settings.patch ||
+           settings.mlp_ratio || settings.kind || settings.learngene_given || settings.tailor_given ||
+           settings.fused_qkv || settings.factor_adaln || settings.no_learn_sigma;
 }
 
 static void replace(int *field, int64_t value) {

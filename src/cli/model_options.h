@@ -11,9 +11,9 @@ const Option *model_options(int *n);
 const Option *model_shape_options(int *n);
 bool model_options_given(void); // was a model described at all?
 
-// The described model, over what *config holds. With `with_shape` the shape options are applied too; otherwise image_size,
-// channels and n_classes stay as they are. Sizes the options leave open: --preset's; N_G = 53/128 of the width and N_T = width / 256 (the
-// paper's own proportions).
+// The described model, over what *config holds. With `with_shape` the shape options are applied too; otherwise
+// image_size, channels and n_classes stay as they are. Sizes the options leave open: --preset's; N_G = 53/128 of the
+// width and N_T = width / 256 (the paper's own proportions).
 KinditStatus model_options_config(KinditContext *ctx, bool with_shape, DitConfig *config);
 
 #endif

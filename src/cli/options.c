@@ -12,10 +12,10 @@ GlobalOptions global_options;
 
 OptionSet options_global(void) {
     static const Option options[] = {
-        {"--threads", NULL, OPTION_INT, &global_options.threads, "N", "threads to use (default: all processors)", 1, 1024,
-         NULL},
-        {"--quiet", "-q", OPTION_FLAG, &global_options.quiet, NULL, "no progress and no log, only results and errors", 0,
-         0, NULL},
+        {"--threads", NULL, OPTION_INT, &global_options.threads, "N", "threads to use (default: all processors)", 1,
+         1024, NULL},
+        {"--quiet", "-q", OPTION_FLAG, &global_options.quiet, NULL, "no progress and no log, only results and errors",
+         0, 0, NULL},
         {"--help", "-h", OPTION_FLAG, &global_options.help, NULL, "show help, of the command if one is named", 0, 0,
          NULL},
         {"--version", NULL, OPTION_FLAG, &global_options.version, NULL, "show the version", 0, 0, NULL},
@@ -29,15 +29,16 @@ OptionSet options_of(const Command *command) {
     return set;
 }
 
-static int minimum(int a, int b) { return a < b ? a : b; }
+static int minimum(int a, int b) {
+    return a < b ? a : b;
+}
 
 // Edit distance in which a swap of neighbours counts once; words beyond 63 letters are as far as can be.
 static int edit_distance(const char *a, const char *b) {
     int n = (int)strlen(a), m = (int)strlen(b);
     int rows[3][64];
     if (n > 63 || m > 63) return 64;
-    for (int j = 0; j <= m; j++)
-        rows[0][j] = j;
+    for (int j = 0; j <= m; j++) rows[0][j] = j;
     for (int i = 1; i <= n; i++) {
         int *now = rows[i % 3], *before = rows[(i + 2) % 3], *two_before = rows[(i + 1) % 3];
         now[0] = i;
@@ -134,21 +135,14 @@ static int store_choice(const char *command, const Option *option, const char *t
 
 static int store_value(const char *command, const Option *option, const char *text) {
     switch (option->type) {
-    case OPTION_FLAG:
-        *(bool *)option->value = true;
-        return EXIT_DONE;
-    case OPTION_STRING:
-        *(const char **)option->value = text;
-        return EXIT_DONE;
-    case OPTION_INT:
-        return store_int(command, option, text);
-    case OPTION_DOUBLE:
-        return store_double(command, option, text);
+    case OPTION_FLAG: *(bool *)option->value = true; return EXIT_DONE;
+    case OPTION_STRING: *(const char **)option->value = text; return EXIT_DONE;
+    case OPTION_INT: return store_int(command, option, text);
+    case OPTION_DOUBLE: return store_double(command, option, text);
     case OPTION_SIZE:
         if (assemble_parse_size(NULL, text, option->value) == KINDIT_OK) return EXIT_DONE;
         return cli_usage(command, "%s expects a size such as 4MB, 3.5MiB or 123456, found '%s'", option->name, text);
-    case OPTION_CHOICE:
-        return store_choice(command, option, text);
+    case OPTION_CHOICE: return store_choice(command, option, text);
     }
     return EXIT_USAGE;
 }

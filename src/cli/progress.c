@@ -35,7 +35,9 @@ void progress_finish(void) {
     state.drawn = false;
 }
 
-void progress_limit(double seconds) { state.limit = seconds; }
+void progress_limit(double seconds) {
+    state.limit = seconds;
+}
 
 static void show_log(void *user, KinditLogLevel level, const char *message) {
     (void)user;

@@ -4,8 +4,8 @@
 
 #include "base/context.h"
 
-// Callbacks for a context. On a terminal: a bar with rate and time left, redrawn in place; elsewhere: a line every ten seconds. Both on
-// stderr, so that stdout carries results alone.
+// Callbacks for a context. On a terminal: a bar with rate and time left, redrawn in place; elsewhere: a line every ten
+// seconds. Both on stderr, so that stdout carries results alone.
 void progress_install(KinditContextSettings *settings, bool quiet);
 // Ends a bar that is being drawn; before anything else is printed.
 void progress_finish(void);

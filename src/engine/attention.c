@@ -28,7 +28,7 @@ static AttentionShape attention_shape(int tokens, int width, int heads, int stri
     return (AttentionShape){tokens, width, heads, head_width, stride, 1.0f / sqrtf((float)head_width)};
 }
 
-// ---- scratch ------------------------------------------------------------------------------------------------------
+// ---- scratch -------------------------------------------------------------------------------------------------------
 
 // One thread's tiles. Leading dimension: `ld` for those with a column per key, head_width for `partial`.
 typedef struct AttentionTiles {
@@ -66,7 +66,7 @@ ENGINE_CLONES static void transpose(int rows, int columns, const float *from, in
             to[(size_t)j * (size_t)ld + (size_t)i] = from[(size_t)i * (size_t)stride + (size_t)j];
 }
 
-// ---- forward ------------------------------------------------------------------------------------------------------
+// ---- forward -------------------------------------------------------------------------------------------------------
 
 // By lanes: a plain maximum is a chain of comparisons, which compilers keep serial for the sake of NaN.
 ENGINE_INLINE float highest_score(int n, const float *scores) {
@@ -151,7 +151,7 @@ void engine_attention_forward(Engine *engine, int batch, int tokens, int width, 
     engine_profile_end(engine, KERNEL_ATTENTION_FORWARD, 4 * pairs * width, 16 * elements);
 }
 
-// ---- backward -----------------------------------------------------------------------------------------------------
+// ---- backward ------------------------------------------------------------------------------------------------------
 
 typedef struct AttentionHead { // pointers at the head's first row
     const float *q, *k, *v, *out, *lse, *dout;

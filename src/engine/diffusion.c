@@ -4,7 +4,7 @@
 #include "engine/fastmath.h"
 #include "engine/internal.h"
 
-// ---- noise and pixels ---------------------------------------------------------------------------------------------
+// ---- noise and pixels ----------------------------------------------------------------------------------------------
 
 void engine_fill_normal(Engine *engine, int n_samples, size_t size, const RngKey *keys, float *out) {
     engine_profile_begin(engine);
@@ -36,7 +36,7 @@ void engine_pixels(Engine *engine, size_t n, const uint8_t *pixels, float *out) 
     engine_profile_end(engine, KERNEL_DIFFUSION, 2 * (double)n, 5 * (double)n);
 }
 
-// ---- loss ---------------------------------------------------------------------------------------------------------
+// ---- loss ----------------------------------------------------------------------------------------------------------
 
 // A value and its derivative with respect to the model's log variance.
 typedef struct Term {
@@ -119,7 +119,7 @@ void engine_loss(Engine *engine, int batch, int channels, size_t plane, const fl
     engine_profile_end(engine, KERNEL_DIFFUSION, (terms ? 30 : 5) * elements, (terms ? 28 : 12) * elements);
 }
 
-// ---- sampling -----------------------------------------------------------------------------------------------------
+// ---- sampling ------------------------------------------------------------------------------------------------------
 
 ENGINE_CLONES static void sampler_mean(size_t n, const SamplerStep *step, const float *predicted, float *x) {
     const SamplerStep s = *step;

@@ -4,7 +4,7 @@
 #include "engine/internal.h"
 #include "engine/simd.h"
 
-// ---- patches ------------------------------------------------------------------------------------------------------
+// ---- patches -------------------------------------------------------------------------------------------------------
 
 // Where an element of sample b, patch (Y, X), channel c and place (y, x) inside the patch lies in a buffer: the sum of
 // index times stride.
@@ -70,7 +70,7 @@ void engine_unpatchify_backward(Engine *engine, int batch, int channels, int siz
     rearrange(engine, &grid, image_strides(&grid), dimage, patch_strides(&grid, true), dpatches);
 }
 
-// ---- position and time --------------------------------------------------------------------------------------------
+// ---- position and time ---------------------------------------------------------------------------------------------
 
 ENGINE_CLONES static void add_row(int width, const float *from, float *to) {
 #pragma omp simd
@@ -104,7 +104,7 @@ void engine_timestep_features(Engine *engine, int batch, int n, const float *t, 
     engine_profile_end(engine, KERNEL_EDGE, 2.0 * batch * n, 4.0 * batch * n);
 }
 
-// ---- labels -------------------------------------------------------------------------------------------------------
+// ---- labels --------------------------------------------------------------------------------------------------------
 
 // A few rows of (B, D): too little work for threads, and samples that share a row are then summed in their order.
 

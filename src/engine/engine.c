@@ -18,7 +18,7 @@ static size_t part_extent(size_t n, size_t part) {
     return n - part * PART < PART ? n - part * PART : PART;
 }
 
-// ---- handle ---------------------------------------------------------------------------------------------------------
+// ---- handle --------------------------------------------------------------------------------------------------------
 
 KinditStatus engine_create(Engine **out, KinditContext *ctx) {
     enum { MOST_THREADS = 1024 };
@@ -52,7 +52,7 @@ const char *engine_describe(const Engine *engine) {
     return engine->description;
 }
 
-// ---- memory ---------------------------------------------------------------------------------------------------------
+// ---- memory --------------------------------------------------------------------------------------------------------
 
 // A buffer is preceded by a cache line that keeps its size.
 enum { HEADER = 16 };
@@ -120,7 +120,7 @@ void engine_zero(Engine *engine, float *buffer, size_t n) {
     engine_profile_end(engine, KERNEL_MEMORY, 0, 4.0 * (double)n);
 }
 
-// ---- passes ---------------------------------------------------------------------------------------------------------
+// ---- passes --------------------------------------------------------------------------------------------------------
 
 bool engine_all_finite(Engine *engine, const float *buffer, size_t n) {
     engine_profile_begin(engine);

@@ -1,12 +1,12 @@
 // The engine: every number the layers above compute is computed through these calls. Buffers are engine memory (float *
-// here; another backend may hand out device pointers), which callers pass around but never read or write: they go through
-// engine_upload and engine_download. Rows are tokens: a buffer (N, m) is row-major.
+// here; another backend may hand out device pointers), which callers pass around but never read or write: they go
+// through engine_upload and engine_download. Rows are tokens: a buffer (N, m) is row-major.
 //
 // Calls cannot fail: what could fail (memory) is reserved beforehand, with engine_reserve and the `_scratch` functions.
 // Results do not depend on the number of threads: every sum has a fixed order.
 //
-// Backward convention: `dx` receives the gradient of the input. With `accumulate` true it is added to what dx holds, otherwise dx is
-// overwritten. Parameter gradients are always added (they are zeroed once a step).
+// Backward convention: `dx` receives the gradient of the input. With `accumulate` true it is added to what dx holds,
+// otherwise dx is overwritten. Parameter gradients are always added (they are zeroed once a step).
 #ifndef ENGINE_ENGINE_H
 #define ENGINE_ENGINE_H
 
@@ -18,13 +18,13 @@ typedef struct Engine Engine;
 KinditStatus engine_create(Engine **out, KinditContext *ctx); // threads from the context's settings
 void engine_close(Engine **engine);
 int engine_threads(const Engine *engine);
-// What runs the products here: "libxsmm (target hsw)", "openblas (Zen)", ...
+// What runs the products here: "libxsmm 1.17 (hsw)", "plain C".
 const char *engine_describe(const Engine *engine);
 
-// ---- memory ----------------------------------------------------------------------------------------------------------
-KinditStatus engine_alloc(Engine *engine, size_t n, float **out); // zeroed, 64-byte aligned; freed with engine_free
-void engine_free(Engine *engine, float **buffer);                 // frees and nulls
-size_t engine_allocated(const Engine *engine);                    // bytes now held, scratch included
+// ---- memory --------------------------------------------------------------------------------------------------------
+KinditStatus engine_alloc(Engine *engine, size_t n, float **out);   // zeroed, 64-byte aligned; freed with engine_free
+void engine_free(Engine *engine, float **buffer);                   // frees and nulls
+size_t engine_allocated(const Engine *engine);                      // bytes now held, scratch included
 KinditStatus engine_reserve(Engine *engine, size_t scratch_floats); // grows the scratch to at least this
 void engine_upload(Engine *engine, float *to, const float *from, size_t n);   // host -> engine
 void engine_download(Engine *engine, float *to, const float *from, size_t n); // engine -> host
@@ -32,7 +32,7 @@ void engine_copy(Engine *engine, float *to, const float *from, size_t n);
 void engine_zero(Engine *engine, float *buffer, size_t n);
 bool engine_all_finite(Engine *engine, const float *buffer, size_t n);
 
-// ---- dense product: y (N, m2) = x (N, m1) W^T + b,  W (m2, m1) as PyTorch stores it -------------------------------------
+// ---- dense product: y (N, m2) = x (N, m1) W^T + b,  W (m2, m1) as PyTorch stores it --------------------------------
 size_t engine_linear_scratch(int n, int m1, int m2); // floats of scratch for forward or backward
 void engine_linear_forward(Engine *engine, int n, int m1, int m2, const float *x, const float *W,
                            const float *bias /* (m2) or NULL */, float *y);
@@ -40,16 +40,16 @@ void engine_linear_forward(Engine *engine, int n, int m1, int m2, const float *x
 void engine_linear_backward(Engine *engine, int n, int m1, int m2, const float *x, const float *W, const float *dy,
                             float *dx, bool accumulate, float *dW, float *dbias);
 
-// ---- class-gated low-rank product (paper Eq. 5 and 8) --------------------------------------------------------------------
+// ---- class-gated low-rank product (paper Eq. 5 and 8) --------------------------------------------------------------
 //     y = ((x [U_G; U_c]^T) * [s_G s_c]) [V_G; V_c] + b          c the class of the row's sample
-// Component-major: U (r, m1), V (r, m2). A slot is an open tailor of this batch; a sample with slot -1 (null label, or all
-// tailors shut) uses the learngene alone. Nothing is multiplied by a tailor that the gate shuts.
+// Component-major: U (r, m1), V (r, m2). A slot is an open tailor of this batch; a sample with slot -1 (null label, or
+// all tailors shut) uses the learngene alone. Nothing is multiplied by a tailor that the gate shuts.
 typedef struct Gate {
     int n_samples;
-    int n_slots;              // tailors open in this batch
-    const int *slot;          // [n_samples] slot of each sample, -1: learngene only
+    int n_slots;                // tailors open in this batch
+    const int *slot;            // [n_samples] slot of each sample, -1: learngene only
     const float *const *tailor; // [n_slots] the parameter vector of each open tailor
-    float *const *dtailor;    // [n_slots] its gradient vector; NULL when no gradient is wanted
+    float *const *dtailor;      // [n_slots] its gradient vector; NULL when no gradient is wanted
 } Gate;
 
 typedef struct GatedShape {
@@ -59,8 +59,8 @@ typedef struct GatedShape {
 } GatedShape;
 
 typedef struct GatedWeights {
-    const float *U, *s, *V;   // learngene: (N_G, m1) (N_G) (N_G, m2)
-    const float *bias;        // (m2) or NULL
+    const float *U, *s, *V;              // learngene: (N_G, m1) (N_G) (N_G, m2)
+    const float *bias;                   // (m2) or NULL
     size_t tailor_U, tailor_s, tailor_V; // where (N_T, m1) (N_T) (N_T, m2) begin in a tailor's vector
 } GatedWeights;
 
@@ -70,17 +70,17 @@ typedef struct GatedGradients {
 } GatedGradients;
 
 size_t engine_gated_scratch(const GatedShape *shape, int n_samples, int n_slots);
-// a (n_samples * rows, N_G + N_T) receives x [U_G; U_c]^T before sigma (backward needs it); its tail columns are 0 where no tailor
-// is open.
+// a (n_samples * rows, N_G + N_T) receives x [U_G; U_c]^T before sigma (backward needs it); its tail columns are 0
+// where no tailor is open.
 void engine_gated_forward(Engine *engine, const GatedShape *shape, const Gate *gate, const GatedWeights *w,
                           const float *x, float *a, float *y);
 void engine_gated_backward(Engine *engine, const GatedShape *shape, const Gate *gate, const GatedWeights *w,
                            const float *x, const float *a, const float *dy, float *dx /* or NULL */, bool accumulate,
                            const GatedGradients *dw);
 
-// ---- attention: softmax(q k^T / sqrt(d)) v, heads h of width d side by side in D = h * d -----------------------------------
-// q, k, v start at qkv + 0, + D, + 2D of rows that are `stride` floats apart when they share one buffer (fused qkv: stride
-// 3D), or are three buffers (stride D). out (B*T, D). lse (B, h, T): log-sum-exp of each row, kept for backward.
+// ---- attention: softmax(q k^T / sqrt(d)) v, heads h of width d side by side in D = h * d ---------------------------
+// q, k, v start at qkv + 0, + D, + 2D of rows that are `stride` floats apart when they share one buffer (fused qkv:
+// stride 3D), or are three buffers (stride D). out (B*T, D). lse (B, h, T): log-sum-exp of each row, kept for backward.
 // Floats of scratch with engine_threads() == threads: each thread keeps the tiles of the (sample, head) it works on.
 size_t engine_attention_scratch(int threads, int batch, int tokens, int width, int heads, bool backward);
 void engine_attention_forward(Engine *engine, int batch, int tokens, int width, int heads, int stride, const float *q,
@@ -89,8 +89,9 @@ void engine_attention_backward(Engine *engine, int batch, int tokens, int width,
                                const float *k, const float *v, const float *out, const float *lse, const float *dout,
                                float *dq, float *dk, float *dv); // dq, dk, dv have the same stride, overwritten
 
-// ---- LayerNorm (eps 1e-6, no affine) with adaLN modulation: y = norm(x) * (1 + scale_b) + shift_b ---------------------------
-// x, y (B*T, D); shift, scale: row b at shift + b * stride (they lie inside the (B, 6D) adaLN output). mean, rstd (B*T).
+// ---- LayerNorm (eps 1e-6, no affine) with adaLN modulation: y = norm(x) * (1 + scale_b) + shift_b ------------------
+// x, y (B*T, D); shift, scale: row b at shift + b * stride (they lie inside the (B, 6D) adaLN output). mean, rstd
+// (B*T).
 void engine_norm_modulate_forward(Engine *engine, int batch, int tokens, int width, const float *x, const float *shift,
                                   const float *scale, int stride, float *y, float *mean, float *rstd);
 // dx accumulates if asked; dshift, dscale (same stride) are overwritten.
@@ -98,7 +99,7 @@ void engine_norm_modulate_backward(Engine *engine, int batch, int tokens, int wi
                                    int stride, const float *mean, const float *rstd, const float *dy, float *dx,
                                    bool accumulate, float *dshift, float *dscale);
 
-// ---- gated residual (adaLN-Zero): out = x + gate_b * y ------------------------------------------------------------------
+// ---- gated residual (adaLN-Zero): out = x + gate_b * y -------------------------------------------------------------
 // x, y, out (B*T, D), gate row b at gate + b * stride; out may be x.
 void engine_residual_forward(Engine *engine, int batch, int tokens, int width, const float *x, const float *y,
                              const float *gate, int stride, float *out);
@@ -106,16 +107,16 @@ void engine_residual_forward(Engine *engine, int batch, int tokens, int width, c
 void engine_residual_backward(Engine *engine, int batch, int tokens, int width, const float *y, const float *gate,
                               int stride, const float *dout, float *dy, float *dgate);
 
-// ---- elementwise ---------------------------------------------------------------------------------------------------------
+// ---- elementwise ---------------------------------------------------------------------------------------------------
 void engine_gelu_forward(Engine *engine, size_t n, const float *x, float *y); // tanh form; error bound stated in gelu.c
 void engine_gelu_backward(Engine *engine, size_t n, const float *x, const float *dy, float *dx); // dx may be dy
 void engine_silu_forward(Engine *engine, size_t n, const float *x, float *y);
 void engine_silu_backward(Engine *engine, size_t n, const float *x, const float *dy, float *dx, bool accumulate);
 void engine_add(Engine *engine, size_t n, const float *x, float *y); // y += x
 
-// ---- DiT's edges -------------------------------------------------------------------------------------------------------
-// Image (B, C, S, S) <-> patches (B*T, C*p*p), T = (S/p)^2 row-major; inside a patch the order is (c, py, px) for the embedding
-// (as Conv2d weights flatten) ...
+// ---- DiT's edges ---------------------------------------------------------------------------------------------------
+// Image (B, C, S, S) <-> patches (B*T, C*p*p), T = (S/p)^2 row-major; inside a patch the order is (c, py, px) for the
+// embedding (as Conv2d weights flatten) ...
 void engine_patchify(Engine *engine, int batch, int channels, int size, int patch, const float *image, float *patches);
 // ... and (py, px, c) for the final layer's output, as DiT's unpatchify reads it. The two directions of the latter:
 void engine_unpatchify(Engine *engine, int batch, int channels, int size, int patch, const float *patches,
@@ -124,17 +125,20 @@ void engine_unpatchify_backward(Engine *engine, int batch, int channels, int siz
                                 float *dpatches);
 void engine_add_position(Engine *engine, int batch, int tokens, int width, const float *position /* (T, D) */,
                          float *x /* (B*T, D) += */);
-// out (B, n): cos(t f_i), sin(t f_i) with f_i = max_period^(-i / (n/2)), max_period 10000, i/128 for n 256 (original DiT).
+// out (B, n): cos(t f_i), sin(t f_i) with f_i = max_period^(-i / (n/2)), max_period 10000, i/128 for n 256 (original
+// DiT).
 void engine_timestep_features(Engine *engine, int batch, int n, const float *t, float *out);
-// out (B, D) += row of each sample: null_row for slot -1, else gate->tailor[slot] + offset (the label row is the tailor's).
-void engine_label_forward(Engine *engine, int width, const Gate *gate, const float *null_row, size_t offset, float *out);
+// out (B, D) += row of each sample: null_row for slot -1, else gate->tailor[slot] + offset (the label row is the
+// tailor's).
+void engine_label_forward(Engine *engine, int width, const Gate *gate, const float *null_row, size_t offset,
+                          float *out);
 void engine_label_backward(Engine *engine, int width, const Gate *gate, const float *dout, float *dnull_row,
                            size_t offset);
 // Dense table (K+1, D), rows by label[b] (host ints): out (B, D) += rows, dtable += sums over samples.
 void engine_table_forward(Engine *engine, int batch, int width, const int *label, const float *table, float *out);
 void engine_table_backward(Engine *engine, int batch, int width, const int *label, const float *dout, float *dtable);
 
-// ---- diffusion ------------------------------------------------------------------------------------------------------------
+// ---- diffusion -----------------------------------------------------------------------------------------------------
 // Standard normal numbers for (n_samples, size), sample i keyed by keys[i].
 void engine_fill_normal(Engine *engine, int n_samples, size_t size, const RngKey *keys, float *out);
 // x_t = a_b x_0 + b_b eps per sample.
@@ -145,50 +149,53 @@ void engine_pixels(Engine *engine, size_t n, const uint8_t *pixels /* host */, f
 
 // The loss of design section 2, per sample, and its gradient with respect to the model's output (B, C or 2C, S, S).
 typedef struct LossTerms { // host arrays per sample, of the timestep t of each: see diffusion/schedule.h
-    const float *sqrt_recip, *sqrt_recipm1;             // x0 = sqrt_recip x_t - sqrt_recipm1 eps
-    const float *mean_x0, *mean_xt;                     // posterior mean coefficients
-    const float *log_variance_low, *log_variance_range; // the learned range: low, high - low (taken in double, it is tiny)
-    const int *is_first;                                // t == 0: decoder NLL instead of KL
+    const float *sqrt_recip, *sqrt_recipm1; // x0 = sqrt_recip x_t - sqrt_recipm1 eps
+    const float *mean_x0, *mean_xt;         // posterior mean coefficients
+    const float *log_variance_low,
+        *log_variance_range; // the learned range: low, high - low (taken in double, it is tiny)
+    const int *is_first;     // t == 0: decoder NLL instead of KL
 } LossTerms;
-// mse, vlb (B, host): means over the sample's elements; vlb in bits, with epsilon detached. vlb and `terms` NULL: plain MSE (C
-// output channels). doutput = d(mean over batch of mse + vlb) * weight / d output.
+// mse, vlb (B, host): means over the sample's elements; vlb in bits, with epsilon detached. vlb and `terms` NULL: plain
+// MSE (C output channels). doutput = d(mean over batch of mse + vlb) * weight / d output.
 void engine_loss(Engine *engine, int batch, int channels, size_t plane, const float *output, const float *x0,
                  const float *xt, const float *eps, const LossTerms *terms, float weight, float *mse, float *vlb,
                  float *doutput);
 
 // One sampler step (DDPM ancestral or DDIM), elementwise; see diffusion/sampler.h for the meaning of the coefficients:
-// eps = model epsilon (after guidance), x0 = clip?(x0_xt x - x0_eps eps), x' = mean_x0 x0 + mean_xt x + mean_eps eps + sigma z,
-// sigma = exp(0.5 * (frac * log_high + (1 - frac) * log_low)) with frac = (v + 1) / 2 of the variance channels, or fixed.
+// eps = model epsilon (after guidance), x0 = clip?(x0_xt x - x0_eps eps), x' = mean_x0 x0 + mean_xt x + mean_eps eps +
+// sigma z, sigma = exp(0.5 * (frac * log_high + (1 - frac) * log_low)) with frac = (v + 1) / 2 of the variance
+// channels, or fixed.
 typedef struct SamplerStep {
-    float x0_xt, x0_eps;             // predicted x0
-    bool clip;                       // to [-1, 1]; epsilon is then recomputed from the clipped x0
+    float x0_xt, x0_eps; // predicted x0
+    bool clip;           // to [-1, 1]; epsilon is then recomputed from the clipped x0
     float mean_x0, mean_xt, mean_eps;
     bool learned_variance;
-    float log_low, log_high;         // learned range
-    float sigma;                     // fixed standard deviation otherwise
+    float log_low, log_high; // learned range
+    float sigma;             // fixed standard deviation otherwise
     bool add_noise;
 } SamplerStep;
 void engine_sampler_step(Engine *engine, int batch, int channels, int out_channels, size_t plane,
                          const SamplerStep *step, const float *output, const float *noise /* or NULL */, float *x);
-// Classifier-free guidance: output[b] = uncond[b] + w (cond[b] - uncond[b]) on the first `guided` channels; the others keep cond.
+// Classifier-free guidance: output[b] = uncond[b] + w (cond[b] - uncond[b]) on the first `guided` channels; the others
+// keep cond.
 void engine_guide(Engine *engine, int batch, int out_channels, int guided, size_t plane, float w, const float *uncond,
                   float *cond);
 
-// ---- optimiser: AdamW, then EMA, one pass over memory ----------------------------------------------------------------------
+// ---- optimiser: AdamW, then EMA, one pass over memory --------------------------------------------------------------
 typedef struct AdamSettings {
     float lr, beta1, beta2, eps, weight_decay;
     float ema_decay;
     float gradient_scale; // multiplies g first (clipping, accumulation)
 } AdamSettings;
-// step >= 1: bias correction. ema_gap >= 0: EMA steps missed since the last update (the parameter stood still: closed form
-// ema = w + decay^gap (ema - w)), applied before the update; then one ordinary EMA step. ema may be NULL.
+// step >= 1: bias correction. ema_gap >= 0: EMA steps missed since the last update (the parameter stood still: closed
+// form ema = w + decay^gap (ema - w)), applied before the update; then one ordinary EMA step. ema may be NULL.
 void engine_adamw(Engine *engine, size_t n, const AdamSettings *settings, int64_t step, int64_t ema_gap, const float *g,
                   float *w, float *m, float *v, float *ema);
 // The ema_gap steps that `ema` missed while `w` stood still, in the closed form above.
 void engine_ema_catch_up(Engine *engine, size_t n, float ema_decay, int64_t ema_gap, const float *w, float *ema);
 double engine_sum_squares(Engine *engine, size_t n, const float *x); // fixed order, double
 
-// ---- bench -----------------------------------------------------------------------------------------------------------------
+// ---- bench ---------------------------------------------------------------------------------------------------------
 double engine_measure_peak(Engine *engine);      // FMA loop on all threads, FLOP/s in fp32, now
 double engine_measure_bandwidth(Engine *engine); // triad, bytes/s
 // Time spent in each kernel since engine_profile_reset; off by default.

@@ -43,7 +43,7 @@ typedef struct Chain {
     float *hidden;                 // scratch: (N, stride) after sigma
 } Chain;
 
-// ---- layout of the hidden columns -----------------------------------------------------------------------------------
+// ---- layout of the hidden columns ----------------------------------------------------------------------------------
 
 static int components(const GatedShape *shape) {
     return shape->n_learngene + shape->n_tailor;
@@ -87,7 +87,7 @@ static const float *tailor_of(const Gate *gate, const Factor *factor, int slot) 
     return gate->tailor[slot] + factor->tailor;
 }
 
-// ---- tiles and segments of rows -------------------------------------------------------------------------------------
+// ---- tiles and segments of rows ------------------------------------------------------------------------------------
 
 // Long samples are cut into equal tiles of at most PANEL_ROWS; short ones share a tile.
 typedef struct Rows {
@@ -125,7 +125,7 @@ static Span next_segment(const Chain *chain, Span tile, int row) {
     return segment;
 }
 
-// ---- packing --------------------------------------------------------------------------------------------------------
+// ---- packing -------------------------------------------------------------------------------------------------------
 
 static size_t chain_scratch(const GatedShape *shape, int n_samples, int n_slots, int in, int out) {
     size_t slots = (size_t)n_slots + 1, wide = (size_t)main_width(shape);
@@ -200,7 +200,7 @@ static void pack(Engine *engine, Chain *chain, float *scratch) {
     }
 }
 
-// ---- the chain ------------------------------------------------------------------------------------------------------
+// ---- the chain -----------------------------------------------------------------------------------------------------
 
 // Hidden values go to `raw`, and become raw * sigma.
 ENGINE_CLONES
@@ -279,7 +279,7 @@ static void run_chain(Engine *engine, Chain *chain, float *scratch) {
     }
 }
 
-// ---- gradients of the tailors ---------------------------------------------------------------------------------------
+// ---- gradients of the tailors --------------------------------------------------------------------------------------
 
 // What one factor's gradient is made of: sigma * (left^T right), left (N, N_G + N_T), right (N, width).
 typedef struct Side {
@@ -348,7 +348,7 @@ static void tailor_gradients(Engine *engine, const GatedShape *shape, const Gate
     }
 }
 
-// ---- calls ----------------------------------------------------------------------------------------------------------
+// ---- calls ---------------------------------------------------------------------------------------------------------
 
 size_t engine_gated_scratch(const GatedShape *shape, int n_samples, int n_slots) {
     int n = n_samples * shape->rows, m1 = shape->m1, m2 = shape->m2;

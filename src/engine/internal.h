@@ -5,9 +5,20 @@
 #include "engine/engine.h"
 
 typedef enum EngineKernel {
-    KERNEL_LINEAR_FORWARD, KERNEL_LINEAR_BACKWARD, KERNEL_GATED_FORWARD, KERNEL_GATED_BACKWARD,
-    KERNEL_ATTENTION_FORWARD, KERNEL_ATTENTION_BACKWARD, KERNEL_NORM, KERNEL_RESIDUAL, KERNEL_ACTIVATION, KERNEL_EDGE,
-    KERNEL_DIFFUSION, KERNEL_ADAMW, KERNEL_MEMORY, N_KERNELS
+    KERNEL_LINEAR_FORWARD,
+    KERNEL_LINEAR_BACKWARD,
+    KERNEL_GATED_FORWARD,
+    KERNEL_GATED_BACKWARD,
+    KERNEL_ATTENTION_FORWARD,
+    KERNEL_ATTENTION_BACKWARD,
+    KERNEL_NORM,
+    KERNEL_RESIDUAL,
+    KERNEL_ACTIVATION,
+    KERNEL_EDGE,
+    KERNEL_DIFFUSION,
+    KERNEL_ADAMW,
+    KERNEL_MEMORY,
+    N_KERNELS
 } EngineKernel;
 
 struct Engine {
@@ -26,8 +37,8 @@ void engine_profile_begin(Engine *engine);
 void engine_profile_end(Engine *engine, EngineKernel kernel, double flops, double bytes);
 double engine_now(void); // seconds on a steady clock
 
-// Products on row-major matrices with explicit leading dimensions, serial (called inside a thread's own tile), by LIBXSMM where it can be
-// dispatched, else plain C. C (m, n) = [C +] op(A) op(B); see gemm.c.
+// Products on row-major matrices with explicit leading dimensions, serial (called inside a thread's own tile), by
+// LIBXSMM where it can be dispatched, else plain C. C (m, n) = [C +] op(A) op(B); see gemm.c.
 typedef enum GemmOp { GEMM_NN, GEMM_NT, GEMM_TN } GemmOp;
 void gemm_tile(GemmOp op, int m, int n, int k, const float *A, int lda, const float *B, int ldb, float *C, int ldc,
                bool accumulate);

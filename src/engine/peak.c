@@ -5,7 +5,7 @@
 #include <immintrin.h>
 #endif
 
-// ---- arithmetic -----------------------------------------------------------------------------------------------------
+// ---- arithmetic ----------------------------------------------------------------------------------------------------
 
 // A loop of independent fused multiply-adds, enough of them in flight to hide their latency. Returns a value that
 // depends on all of them; *flops receives the work done.
@@ -88,7 +88,7 @@ double engine_measure_peak(Engine *engine) {
     return best;
 }
 
-// ---- memory ---------------------------------------------------------------------------------------------------------
+// ---- memory --------------------------------------------------------------------------------------------------------
 
 double engine_measure_bandwidth(Engine *engine) {
     enum { ROUNDS = 5, LENGTH = 16 << 20, PARTS = 1024 }; // three arrays of 64 MiB: beyond the caches

@@ -7,7 +7,7 @@
 #include "model/model_params_file.h"
 #include "model/model_source.h"
 
-// ---- plan ---------------------------------------------------------------------------------------------------------
+// ---- plan ----------------------------------------------------------------------------------------------------------
 
 typedef struct Sizes {
     int64_t learngene, tailor; // parameters
@@ -95,7 +95,7 @@ void assemble_plan_close(AssemblePlan *plan) {
     *plan = (AssemblePlan){0};
 }
 
-// ---- write --------------------------------------------------------------------------------------------------------
+// ---- write ---------------------------------------------------------------------------------------------------------
 
 KinditStatus assemble_write(KinditContext *ctx, Engine *engine, const char *source, const AssemblePlan *plan,
                             const char *path, Dtype dtype, bool overwrite) {
@@ -114,7 +114,7 @@ KinditStatus assemble_write(KinditContext *ctx, Engine *engine, const char *sour
     return status;
 }
 
-// ---- sizes --------------------------------------------------------------------------------------------------------
+// ---- sizes ---------------------------------------------------------------------------------------------------------
 
 // The factor of "", "k", "M", "G", "Ki", "Mi", "Gi", each with or without "B"; 0 for anything else.
 static double unit_factor(const char *unit) {

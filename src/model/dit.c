@@ -93,8 +93,7 @@ KinditStatus dit_create(Dit **out, KinditContext *ctx, const DitConfig *config) 
     KinditStatus status = memory_alloc(ctx, (size_t)config->depth, sizeof *dit->blocks, &dit->blocks);
     if (!status) status = memory_alloc(ctx, 5 + 7 * (size_t)config->depth, sizeof *dit->linears, &dit->linears);
     if (!status) status = dit_declare_all(dit);
-    if (status)
-        dit_close(&dit);
+    if (status) dit_close(&dit);
     *out = dit;
     return status;
 }
@@ -113,11 +112,10 @@ static void dit_init_vector(const Dit *dit, uint64_t seed, int class_index, floa
     const ParamSpec *label = &dit->layout.specs[dit->label];
     size_t n = label->row * (size_t)(class_index < 0 ? label->shape[0] : label->tailor_rows);
     float *rows = vector + (class_index < 0 ? label->shared_offset : label->tailor_offset);
-    rng_fill_normal((RngKey){.seed = seed,
-                             .sample = (uint64_t)dit->label,
-                             .step = (uint32_t)(class_index + 1),
-                             .purpose = RNG_INIT},
-                    rows, n);
+    rng_fill_normal(
+        (RngKey){
+            .seed = seed, .sample = (uint64_t)dit->label, .step = (uint32_t)(class_index + 1), .purpose = RNG_INIT},
+        rows, n);
     for (size_t i = 0; i < n; i++) rows[i] *= LINEAR_INIT_STD;
 }
 

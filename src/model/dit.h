@@ -1,4 +1,5 @@
-// DiT with adaLN-Zero (Peebles & Xie 2023), written once over the seam (linear.h): forward and the full backward by hand.
+// DiT with adaLN-Zero (Peebles & Xie 2023), written once over the seam (linear.h): forward and the full backward by
+// hand.
 //
 //     x = patchify(image) W_x + b + pos                                     (B*T, D)
 //     c = mlp(features(t)) + label row                                      (B, D)
@@ -16,10 +17,10 @@ enum { DIT_FREQUENCIES = 256, DIT_MAX_CLASSES = 1 << 20, DIT_CLASS_NAME_SIZE = 6
 typedef struct DitConfig {
     int image_size, channels, patch; // the model's input is (channels, image_size, image_size)
     int width, depth, heads, mlp_ratio;
-    bool learn_sigma;                // output has 2 * channels planes
-    bool factored;                   // KIND; false: every linear dense ("Trad. PT")
-    bool fused_qkv, factor_adaln;    // the accounting of Table 1; both false: Section 3.2's six matrices
-    int n_learngene, n_tailor;       // N_G, N_T per class; 0 when not factored
+    bool learn_sigma;             // output has 2 * channels planes
+    bool factored;                // KIND; false: every linear dense ("Trad. PT")
+    bool fused_qkv, factor_adaln; // the accounting of Table 1; both false: Section 3.2's six matrices
+    int n_learngene, n_tailor;    // N_G, N_T per class; 0 when not factored
     int n_classes;
 } DitConfig;
 
@@ -41,32 +42,35 @@ typedef struct Dit {
     DitConfig config;
     ParamLayout layout;
     Linear x_embedder, t_in, t_out, final_adaln, final_linear;
-    DitBlock *blocks;       // [depth]
-    Linear **linears;       // all of the above, in file order
+    DitBlock *blocks; // [depth]
+    Linear **linears; // all of the above, in file order
     int n_linears;
-    int label;              // parameter index of y_embedder.embedding_table.weight
+    int label; // parameter index of y_embedder.embedding_table.weight
 } Dit;
 
 KinditStatus dit_create(Dit **out, KinditContext *ctx, const DitConfig *config);
 void dit_close(Dit **dit);
 
-// Initial values: DiT's (Xavier-uniform, normal 0.02 for labels and time MLP, zero adaLN and final layer), factored layers as
-// kind of linear says. `params` is allocated already. Tailor c's numbers depend on the seed and c only.
+// Initial values: DiT's (Xavier-uniform, normal 0.02 for labels and time MLP, zero adaLN and final layer), factored
+// layers as kind of linear says. `params` is allocated already. Tailor c's numbers depend on the seed and c only.
 KinditStatus dit_init(const Dit *dit, ParamSet *params, uint64_t seed);
-KinditStatus dit_init_tailor(const Dit *dit, float *tailor /* engine memory */, Engine *engine, int class_index, uint64_t seed);
+KinditStatus dit_init_tailor(const Dit *dit, float *tailor /* engine memory */, Engine *engine, int class_index,
+                             uint64_t seed);
 
-// Parameters and FLOPs (2 x multiply-adds) without allocating the model; design section 2 and paper README's accounting.
+// Parameters and FLOPs (2 x multiply-adds) without allocating the model; design section 2 and paper README's
+// accounting.
 typedef struct DitCounts {
-    int64_t total;              // every tailor, null row included
-    int64_t learngene;          // factored components of the learngene (s included)
-    int64_t shared;             // all else that travels with it: biases, embeddings, adaLN, null row
-    int64_t tailor;             // one class: its components and label row
-    int64_t label_rows;         // the label table, (n_classes + 1) * D
-    int64_t position;           // the frozen sin-cos table (not stored, in none of the counts above)
-    double flops_linear;        // one image through the linear layers
-    double flops_attention;     // QK^T and AV
+    int64_t total;          // every tailor, null row included
+    int64_t learngene;      // factored components of the learngene (s included)
+    int64_t shared;         // all else that travels with it: biases, embeddings, adaLN, null row
+    int64_t tailor;         // one class: its components and label row
+    int64_t label_rows;     // the label table, (n_classes + 1) * D
+    int64_t position;       // the frozen sin-cos table (not stored, in none of the counts above)
+    double flops_linear;    // one image through the linear layers
+    double flops_attention; // QK^T and AV
 } DitCounts;
-// open_tailors: how many classes' tailors are open at once for the FLOPs (1 in ordinary use; the paper's Table 2 uses all of a task).
+// open_tailors: how many classes' tailors are open at once for the FLOPs (1 in ordinary use; the paper's Table 2 uses
+// all of a task).
 void dit_count(const Dit *dit, double open_tailors, DitCounts *out);
 
 // Memory for activations of up to max_batch samples, planned once. With `training`, everything backward needs.
@@ -76,14 +80,14 @@ size_t dit_scratch_floats(const Dit *dit, int max_batch, int threads, bool train
 KinditStatus dit_workspace_create(DitWorkspace **out, const Dit *dit, Engine *engine, int max_batch, bool training);
 void dit_workspace_close(DitWorkspace **workspace);
 
-// What a pass is given. labels (host): class index or n_classes = null; used by dense models (whose label table is shared);
-// factored models read the gate, whose slots must agree.
+// What a pass is given. labels (host): class index or n_classes = null; used by dense models (whose label table is
+// shared); factored models read the gate, whose slots must agree.
 typedef struct DitBatch {
     int n;
-    const float *x;     // (n, C, S, S)
-    const float *t;     // (n) timesteps as floats, engine memory
-    const int *labels;  // (n) host
-    const Gate *gate;   // never NULL; gate->n_samples is n
+    const float *x;    // (n, C, S, S)
+    const float *t;    // (n) timesteps as floats, engine memory
+    const int *labels; // (n) host
+    const Gate *gate;  // never NULL; gate->n_samples is n
 } DitBatch;
 
 // output (n, C or 2C, S, S).

@@ -5,8 +5,15 @@
 #include "model/dit.h"
 
 DitConfig dit_config_default(void) {
-    return (DitConfig){.image_size = 32, .channels = 4, .patch = 2, .width = 384, .depth = 12, .heads = 6,
-                       .mlp_ratio = 4, .learn_sigma = true, .factored = true};
+    return (DitConfig){.image_size = 32,
+                       .channels = 4,
+                       .patch = 2,
+                       .width = 384,
+                       .depth = 12,
+                       .heads = 6,
+                       .mlp_ratio = 4,
+                       .learn_sigma = true,
+                       .factored = true};
 }
 
 KinditStatus dit_config_preset(DitConfig *config, KinditContext *ctx, const char *name) {
@@ -25,13 +32,14 @@ KinditStatus dit_config_preset(DitConfig *config, KinditContext *ctx, const char
             config->patch = patch;
             return KINDIT_OK;
         }
-    return context_fail(ctx, KINDIT_ERROR_ARGUMENT, "no preset '%s'; there are DiT-S, DiT-B, DiT-L, DiT-XL with /2, /4, /8",
-                        name);
+    return context_fail(ctx, KINDIT_ERROR_ARGUMENT,
+                        "no preset '%s'; there are DiT-S, DiT-B, DiT-L, DiT-XL with /2, /4, /8", name);
 }
 
 static KinditStatus config_check_range(KinditContext *ctx, const char *field, int value, int low, int high) {
     if (value >= low && value <= high) return KINDIT_OK;
-    return context_fail(ctx, KINDIT_ERROR_ARGUMENT, "model config: %s is %d, expected %d to %d", field, value, low, high);
+    return context_fail(ctx, KINDIT_ERROR_ARGUMENT, "model config: %s is %d, expected %d to %d", field, value, low,
+                        high);
 }
 
 KinditStatus dit_config_check(const DitConfig *config, KinditContext *ctx) {
@@ -51,8 +59,8 @@ KinditStatus dit_config_check(const DitConfig *config, KinditContext *ctx) {
                             dit_config_tokens(config));
     if (config->width % 4 || config->width % config->heads)
         return context_fail(ctx, KINDIT_ERROR_ARGUMENT,
-                            "model config: width %d must be a multiple of 4 (2-D positions) and of heads %d", config->width,
-                            config->heads);
+                            "model config: width %d must be a multiple of 4 (2-D positions) and of heads %d",
+                            config->width, config->heads);
     if (!config->factored) {
         if (config->n_learngene || config->n_tailor || config->factor_adaln)
             return context_fail(ctx, KINDIT_ERROR_ARGUMENT,

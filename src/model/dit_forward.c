@@ -7,16 +7,16 @@
 
 // What one block leaves for its backward. In inference all blocks share one of these, and x_in == x_mid == the stream.
 typedef struct BlockActivations {
-    float *ada;                // (B, 6D) shift1 scale1 gate1 shift2 scale2 gate2
-    float *x_in, *x_mid;       // (N, D) the residual stream before attention and before the MLP
-    float *norm1, *norm2;      // (N, D) modulated norms
-    float *mean1, *rstd1;      // (N)
-    float *mean2, *rstd2;      // (N)
-    float *qkv;                // (N, 3D) when fused, 3 x (N, D) when apart
-    float *lse;                // (B, heads, T)
-    float *attention, *o;      // (N, D)
-    float *in, *gelu;          // (N, H) before and after GELU
-    float *out;                // (N, D)
+    float *ada;           // (B, 6D) shift1 scale1 gate1 shift2 scale2 gate2
+    float *x_in, *x_mid;  // (N, D) the residual stream before attention and before the MLP
+    float *norm1, *norm2; // (N, D) modulated norms
+    float *mean1, *rstd1; // (N)
+    float *mean2, *rstd2; // (N)
+    float *qkv;           // (N, 3D) when fused, 3 x (N, D) when apart
+    float *lse;           // (B, heads, T)
+    float *attention, *o; // (N, D)
+    float *in, *gelu;     // (N, H) before and after GELU
+    float *out;           // (N, D)
     float *saved_adaln, *saved_q, *saved_k, *saved_v, *saved_o, *saved_in, *saved_out; // (rows, kind->saved)
 } BlockActivations;
 
@@ -25,22 +25,22 @@ struct DitWorkspace {
     float *memory;
     int max_batch;
     bool training;
-    BlockActivations *blocks;    // [depth], or [1] in inference
-    float *position;             // (T, D) sin-cos table
-    float *patches;              // (N, C p p)
-    float *features;             // (B, 256) of the timestep
-    float *t_in, *t_silu;        // (B, D) inside the timestep MLP
-    float *c, *c_silu;           // (B, D) conditioning
-    float *x;                    // (N, D) the stream's end
-    float *ada;                  // (B, 2D) of the final layer
-    float *norm, *mean, *rstd;   // (N, D), (N), (N)
-    float *out_patches;          // (N, p p Cout)
+    BlockActivations *blocks;  // [depth], or [1] in inference
+    float *position;           // (T, D) sin-cos table
+    float *patches;            // (N, C p p)
+    float *features;           // (B, 256) of the timestep
+    float *t_in, *t_silu;      // (B, D) inside the timestep MLP
+    float *c, *c_silu;         // (B, D) conditioning
+    float *x;                  // (N, D) the stream's end
+    float *ada;                // (B, 2D) of the final layer
+    float *norm, *mean, *rstd; // (N, D), (N), (N)
+    float *out_patches;        // (N, p p Cout)
     // gradients, training only
-    float *dx, *dy, *dn;         // (N, D)
-    float *dqkv;                 // (N, 3D)
-    float *dh;                   // (N, H)
-    float *dada, *dfinal_ada;    // (B, 6D), (B, 2D)
-    float *dc_silu, *dc, *dt;    // (B, D)
+    float *dx, *dy, *dn;      // (N, D)
+    float *dqkv;              // (N, 3D)
+    float *dh;                // (N, H)
+    float *dada, *dfinal_ada; // (B, 6D), (B, 2D)
+    float *dc_silu, *dc, *dt; // (B, D)
 };
 
 // Hands out consecutive pieces of `base`, or only measures when base is NULL.
@@ -136,8 +136,8 @@ size_t dit_workspace_floats(const Dit *dit, int max_batch, bool training) {
 size_t dit_scratch_floats(const Dit *dit, int max_batch, int threads, bool training) {
     const DitConfig *config = &dit->config;
     int slots = max_batch < config->n_classes ? max_batch : config->n_classes;
-    size_t most = engine_attention_scratch(threads, max_batch, dit_config_tokens(config), config->width,
-                                           config->heads, training);
+    size_t most =
+        engine_attention_scratch(threads, max_batch, dit_config_tokens(config), config->width, config->heads, training);
     for (int i = 0; i < dit->n_linears; i++) {
         size_t n = dit->linears[i]->kind->scratch(dit->linears[i], max_batch, slots);
         if (n > most) most = n;
@@ -208,8 +208,8 @@ typedef struct Pass {
 } Pass;
 
 static Pass dit_pass(const Dit *dit, DitWorkspace *w, const float *shared, float *dshared, const DitBatch *batch) {
-    return (Pass){dit, w, w->engine, batch->gate, shared, dshared, batch->n, dit_config_tokens(&dit->config),
-                  dit->config.width};
+    return (Pass){
+        dit, w, w->engine, batch->gate, shared, dshared, batch->n, dit_config_tokens(&dit->config), dit->config.width};
 }
 
 static void linear_forward(const Pass *p, const Linear *linear, const float *x, float *saved, float *y) {
@@ -233,7 +233,7 @@ static QkvView qkv_view(const Pass *p, float *qkv) {
     return (QkvView){qkv, qkv + rows * D, qkv + 2 * rows * D, p->D};
 }
 
-// ---- the conditioning vector c = mlp(features(t)) + label row, and silu(c) that every adaLN layer reads ------------------
+// ---- the conditioning vector c = mlp(features(t)) + label row, and silu(c) that every adaLN layer reads ------------
 static void condition_forward(const Pass *p, const DitBatch *batch) {
     const Dit *dit = p->dit;
     DitWorkspace *w = p->w;
@@ -266,7 +266,7 @@ static void condition_backward(const Pass *p, const DitBatch *batch) {
     linear_backward(p, &dit->t_in, w->features, NULL, w->dt, NULL, false);
 }
 
-// ---- a block: x_in -> x_out --------------------------------------------------------------------------------------------
+// ---- a block: x_in -> x_out ----------------------------------------------------------------------------------------
 static void block_forward(const Pass *p, const DitBlock *block, BlockActivations *a, float *x_out) {
     Engine *e = p->engine;
     int B = p->B, T = p->T, D = p->D, heads = p->dit->config.heads, stride = 6 * D;
@@ -327,7 +327,7 @@ static void block_backward(const Pass *p, const DitBlock *block, const BlockActi
     linear_backward(p, &block->adaln, w->c_silu, a->saved_adaln, w->dada, w->dc_silu, true);
 }
 
-// ---- the final layer: x -> output ----------------------------------------------------------------------------------------
+// ---- the final layer: x -> output ----------------------------------------------------------------------------------
 static void final_forward(const Pass *p, float *output) {
     const DitConfig *config = &p->dit->config;
     DitWorkspace *w = p->w;

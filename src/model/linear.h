@@ -1,7 +1,8 @@
-// THE SEAM. A DiT is written once; what differs between plain training, KIND and the fine-tuning methods is how a linear layer
-// computes, and what of it is trained. A kind of linear is one file behind this table of functions.
+// THE SEAM. A DiT is written once; what differs between plain training, KIND and the fine-tuning methods is how a
+// linear layer computes, and what of it is trained. A kind of linear is one file behind this table of functions.
 //     dense      linear_dense.c       y = x W^T + b
-//     factored   linear_factored.c    y = ((x [U_G; U_c]^T) * [s_G s_c]) [V_G; V_c] + b, c the sample's class      Eq. 5, 8
+//     factored   linear_factored.c    y = ((x [U_G; U_c]^T) * [s_G s_c]) [V_G; V_c] + b, c the sample's class      Eq.
+//     5, 8
 #ifndef MODEL_LINEAR_H
 #define MODEL_LINEAR_H
 
@@ -15,10 +16,10 @@ typedef struct Linear {
     char name[PARAM_NAME_SIZE]; // "blocks.0.attn.q"
     int m1, m2;                 // input and output width
     int rows;                   // rows per sample: the tokens, or 1 for the conditioning path
-    int fan_out;                // width of the dense matrix whose variance it starts with (3D for q, k, v: DiT's fused one)
-    int n_learngene, n_tailor;  // N_G and N_T of a factored layer
+    int fan_out; // width of the dense matrix whose variance it starts with (3D for q, k, v: DiT's fused one)
+    int n_learngene, n_tailor; // N_G and N_T of a factored layer
     LinearInit init;
-    int param[4];               // indices in the layout, each kind's own order
+    int param[4]; // indices in the layout, each kind's own order
     const ParamLayout *layout;
 } Linear;
 
@@ -26,14 +27,15 @@ typedef struct LinearKind {
     const char *name;
     // Declares the tensors of `linear` and keeps their indices in linear->param.
     KinditStatus (*declare)(Linear *linear, KinditContext *ctx, ParamLayout *layout);
-    // Initial values of the shared rows (class_index < 0) or of one class's tailor rows, into `vector`: host memory, zeroed
-    // before, shaped as the shared or as a tailor vector.
+    // Initial values of the shared rows (class_index < 0) or of one class's tailor rows, into `vector`: host memory,
+    // zeroed before, shaped as the shared or as a tailor vector.
     void (*init)(const Linear *linear, uint64_t seed, int class_index, float *vector);
     // Floats per row that forward leaves in `saved` for backward.
     int (*saved)(const Linear *linear);
     // Floats of engine scratch for forward or backward, whichever needs more.
     size_t (*scratch)(const Linear *linear, int n_samples, int n_slots);
-    // x (n_samples * rows, m1) -> y (n_samples * rows, m2). `shared` is the shared vector; the gate carries the tailors.
+    // x (n_samples * rows, m1) -> y (n_samples * rows, m2). `shared` is the shared vector; the gate carries the
+    // tailors.
     void (*forward)(const Linear *linear, Engine *engine, const Gate *gate, const float *shared, const float *x,
                     float *saved, float *y);
     // dx (+)= dL/dx unless dx is NULL; gradients are added to dshared (NULL: frozen) and to gate->dtailor.

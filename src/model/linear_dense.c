@@ -10,7 +10,8 @@ static KinditStatus dense_declare(Linear *linear, KinditContext *ctx, ParamLayou
     char name[PARAM_NAME_SIZE + 16];
     linear->layout = layout;
     snprintf(name, sizeof name, "%s.weight", linear->name);
-    TRY(params_declare(layout, ctx, name, ROLE_SHARED, 0, 2, (int64_t[]){linear->m2, linear->m1}, &linear->param[WEIGHT]));
+    TRY(params_declare(layout, ctx, name, ROLE_SHARED, 0, 2, (int64_t[]){linear->m2, linear->m1},
+                       &linear->param[WEIGHT]));
     snprintf(name, sizeof name, "%s.bias", linear->name);
     return params_declare(layout, ctx, name, ROLE_SHARED, 0, 1, (int64_t[]){linear->m2}, &linear->param[BIAS]);
 }

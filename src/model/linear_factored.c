@@ -5,8 +5,8 @@
 // with U (r, m1), s (r), V (r, m2) stored component-major: one component is one row of each. N_G components are the
 // learngene's and lie in the shared vector; N_T are the class's and lie in its tailor.
 //
-// Initial values: rows of U and V have unit expected norm, and the one value of s gives the GATED product (the R = N_G +
-// N_T components a sample sees) the variance of DiT's Xavier-uniform matrix, Var W = 2 / (fan_in + fan_out):
+// Initial values: rows of U and V have unit expected norm, and the one value of s gives the GATED product (the R = N_G
+// + N_T components a sample sees) the variance of DiT's Xavier-uniform matrix, Var W = 2 / (fan_in + fan_out):
 //     Var W_ij = R s^2 (1/m1) (1/m2)     =>     s = sqrt(2 m1 m2 / ((fan_in + fan_out) R))
 // A layer that DiT starts at zero starts with V = 0, so that U and s move once V does.
 #include <math.h>
@@ -118,8 +118,7 @@ static void factored_merge_rows(const Linear *linear, int rows, const float *u, 
     for (int k = 0; k < rows; k++)
         for (int j = 0; j < linear->m2; j++) {
             float scale = s[k] * v[(size_t)k * linear->m2 + j];
-            for (int i = 0; i < linear->m1; i++)
-                W[(size_t)j * linear->m1 + i] += scale * u[(size_t)k * linear->m1 + i];
+            for (int i = 0; i < linear->m1; i++) W[(size_t)j * linear->m1 + i] += scale * u[(size_t)k * linear->m1 + i];
         }
 }
 

@@ -30,7 +30,7 @@ enum {
     N_BOOL_FIELDS = sizeof bool_fields / sizeof *bool_fields
 };
 
-// ---- classes ------------------------------------------------------------------------------------------------------
+// ---- classes -------------------------------------------------------------------------------------------------------
 
 // Ids become file names, names are printed: neither may hold what a file system or a terminal would act on.
 static bool id_is_valid(const char *id) {
@@ -95,8 +95,7 @@ static KinditStatus parse_classes(const cJSON *array, KinditContext *ctx, const 
     return check_unique(ctx, where, out, n);
 }
 
-// ---- the document
-// ----------------------------------------------------------------------------------------------------
+// ---- the document --------------------------------------------------------------------------------------------------
 
 static KinditStatus parse_fields(const cJSON *json, KinditContext *ctx, const char *where, DitConfig *config) {
     int64_t format, value;

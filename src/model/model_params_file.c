@@ -60,7 +60,7 @@ size_t model_params_count(const ParamLayout *layout, ModelPart part, int n_class
     return n;
 }
 
-// ---- reading ------------------------------------------------------------------------------------------------------
+// ---- reading -------------------------------------------------------------------------------------------------------
 
 static bool is_expected(const ParamLayout *layout, const ParamsRows *rows, const char *name) {
     for (int i = 0; i < layout->n_specs; i++)
@@ -145,7 +145,7 @@ KinditStatus model_params_read(KinditContext *ctx, const char *path, const Param
     return status;
 }
 
-// ---- writing ------------------------------------------------------------------------------------------------------
+// ---- writing -------------------------------------------------------------------------------------------------------
 
 static void save_segment(Engine *engine, Segment segment, Dtype dtype, char *data, float *stage) {
     for (size_t done = 0; done < segment.n;) {

@@ -6,7 +6,7 @@
 #include "model/model_params_file.h"
 #include "model/model_run.h"
 
-// ---- shapes -------------------------------------------------------------------------------------------------------
+// ---- shapes --------------------------------------------------------------------------------------------------------
 
 // out = the folder of a run's newest complete checkpoint.
 static KinditStatus find_checkpoint(char out[1024], KinditContext *ctx, const char *run) {
@@ -36,7 +36,7 @@ static KinditStatus find_shape(ModelSource *source, KinditContext *ctx, const ch
     return file_path(weights, ctx, "%s/model.safetensors", source->folder);
 }
 
-// ---- config -------------------------------------------------------------------------------------------------------
+// ---- config --------------------------------------------------------------------------------------------------------
 
 // A single file has the config inside; it may also be a part of a decomposed model that was opened alone.
 static KinditStatus read_own_config(ModelSource *source, KinditContext *ctx) {
@@ -87,7 +87,7 @@ void model_source_close(ModelSource *source) {
     *source = (ModelSource){0};
 }
 
-// ---- classes ------------------------------------------------------------------------------------------------------
+// ---- classes -------------------------------------------------------------------------------------------------------
 
 static bool has_tailor(const ModelSource *source, int c) {
     char path[1024];
@@ -160,7 +160,7 @@ KinditStatus model_source_choose(const ModelSource *source, KinditContext *ctx, 
     return status;
 }
 
-// ---- parts --------------------------------------------------------------------------------------------------------
+// ---- parts ---------------------------------------------------------------------------------------------------------
 
 static KinditStatus open_tailor(const ModelSource *source, KinditContext *ctx, const char *id, Safetensors *out) {
     char path[1024];
@@ -242,7 +242,7 @@ static KinditStatus load_tailor(Model *model, KinditContext *ctx, const ModelSou
     return status;
 }
 
-// ---- loading ------------------------------------------------------------------------------------------------------
+// ---- loading -------------------------------------------------------------------------------------------------------
 
 // Everything is checked against the headers before room is made for the weights.
 static KinditStatus load(Model *model, const ModelSource *source, const int *chosen, int n_chosen) {

@@ -75,6 +75,5 @@ void params_close(ParamSet *set) {
 
 void params_copy(ParamSet *to, const ParamSet *from, const ParamLayout *layout) {
     engine_copy(to->engine, to->shared, from->shared, layout->n_shared);
-    for (int c = 0; c < to->n_classes; c++)
-        engine_copy(to->engine, to->tailor[c], from->tailor[c], layout->n_tailor);
+    for (int c = 0; c < to->n_classes; c++) engine_copy(to->engine, to->tailor[c], from->tailor[c], layout->n_tailor);
 }

@@ -3,7 +3,8 @@
 // A model's numbers lie in 1 + n_classes vectors:
 //     shared     everything that travels with the learngene, the learngene included
 //     tailor[c]  all that belongs to class c: its rows of every factored U, s, V and its row of the label table
-// so a tailor is one contiguous vector, and handing one out, updating it, or leaving it alone is a matter of one pointer.
+// so a tailor is one contiguous vector, and handing one out, updating it, or leaving it alone is a matter of one
+// pointer.
 //
 // A tensor of the model file is the rows of the tailors, class after class, then the shared rows:
 //     blocks.0.attn.q.U   (n_classes * N_T + N_G, m1)          y_embedder.embedding_table.weight   (n_classes + 1, D)
@@ -27,9 +28,9 @@ typedef struct ParamSpec {
     char name[PARAM_NAME_SIZE]; // as in the file: the original DiT state dict's, plus .U .s .V
     ParamRole role;
     int n_dims;
-    int64_t shape[PARAM_MAX_DIMS]; // of the shared rows; shape[0] may be 0
-    int64_t tailor_rows;           // rows per class, 0 for none
-    size_t row;                    // floats per row (product of shape[1..])
+    int64_t shape[PARAM_MAX_DIMS];       // of the shared rows; shape[0] may be 0
+    int64_t tailor_rows;                 // rows per class, 0 for none
+    size_t row;                          // floats per row (product of shape[1..])
     size_t shared_offset, tailor_offset; // where the rows begin in each vector
 } ParamSpec;
 
@@ -39,7 +40,8 @@ typedef struct ParamLayout {
     size_t n_shared, n_tailor; // floats of the shared vector, and of one tailor
 } ParamLayout;
 
-// Appends a tensor and returns its index in *index. Offsets are padded to 16 floats, so that each tensor starts on a cache line.
+// Appends a tensor and returns its index in *index. Offsets are padded to 16 floats, so that each tensor starts on a
+// cache line.
 KinditStatus params_declare(ParamLayout *layout, KinditContext *ctx, const char *name, ParamRole role,
                             int64_t tailor_rows, int n_dims, const int64_t *shape, int *index);
 void params_layout_close(ParamLayout *layout);

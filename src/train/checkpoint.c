@@ -96,7 +96,7 @@ KinditStatus checkpoint_write(KinditContext *ctx, const char *run, const Model *
     return status;
 }
 
-// ---- removing ------------------------------------------------------------------------------------------
+// ---- removing ------------------------------------------------------------------------------------------------------
 
 static KinditStatus remove_leftover(KinditContext *ctx, const char *name, const char *path, void *unused) {
     (void)unused;

@@ -10,8 +10,7 @@
 
 static const char HEADER[] = "step,seconds,loss,mse,vlb,grad_norm,lr,images_per_second,gflops\n";
 
-// ---- metrics.csv
-// -----------------------------------------------------------------------------------------------------
+// ---- metrics.csv ---------------------------------------------------------------------------------------------------
 
 // Length of the part of an old metrics.csv to keep: whole rows up to `step`. *seconds is the last such row's.
 static size_t kept_length(const char *text, size_t size, int64_t step, double *seconds) {
@@ -72,8 +71,7 @@ void train_log_close(TrainLog *log) {
     *log = (TrainLog){0};
 }
 
-// ---- steps
-// -----------------------------------------------------------------------------------------------------------
+// ---- steps ---------------------------------------------------------------------------------------------------------
 
 void train_log_summary(const TrainLog *log, TrainResult *result) {
     const double images = (double)log->n * log->settings->batch * log->settings->accumulate;

@@ -4,8 +4,7 @@
 
 #include "base/file.h"
 
-// ---- the fields, described once
-// --------------------------------------------------------------------------------------
+// ---- the fields, described once ------------------------------------------------------------------------------------
 
 typedef enum FieldType { FIELD_INT, FIELD_INT64, FIELD_UINT64, FIELD_DOUBLE, FIELD_BOOL } FieldType;
 
@@ -79,8 +78,7 @@ static KinditStatus field_check(const Field *field, KinditContext *ctx, KinditSt
                         value);
 }
 
-// ---- settings
-// --------------------------------------------------------------------------------------------------------
+// ---- settings ------------------------------------------------------------------------------------------------------
 
 TrainSettings train_settings_default(void) {
     return (TrainSettings){.batch = 256,
@@ -149,8 +147,7 @@ static bool add_settings(cJSON *record, const TrainSettings *settings) {
     return true;
 }
 
-// ---- the record
-// ------------------------------------------------------------------------------------------------------
+// ---- the record ----------------------------------------------------------------------------------------------------
 
 static bool add_data(cJSON *record, const Dataset *dataset) {
     const cJSON *hash = cJSON_GetObjectItemCaseSensitive(dataset->json, "source_sha256");

@@ -32,8 +32,7 @@ typedef struct Trainer {
     size_t step_bytes; // engine memory held while stepping
 } Trainer;
 
-// ---- opening
-// ---------------------------------------------------------------------------------------------------------
+// ---- opening -------------------------------------------------------------------------------------------------------
 
 // The record of this run: written for a new one, held against the old one when it goes on.
 static KinditStatus open_record(Trainer *trainer, const DitConfig *config, bool resume) {
@@ -139,8 +138,7 @@ static void trainer_close(Trainer *trainer) {
     cJSON_Delete(trainer->record);
 }
 
-// ---- one step
-// --------------------------------------------------------------------------------------------------------
+// ---- one step ------------------------------------------------------------------------------------------------------
 
 // Samples k .. k + batch - 1 of the run: image, label (or none), timestep and noise, each a function of the seed and
 // its number.
@@ -204,8 +202,7 @@ static KinditStatus train_one_step(Trainer *trainer, StepReport *report) {
     return KINDIT_OK;
 }
 
-// ---- the loop
-// --------------------------------------------------------------------------------------------------------
+// ---- the loop ------------------------------------------------------------------------------------------------------
 
 static bool is_due(int64_t every, int64_t step) {
     return every > 0 && step % every == 0;

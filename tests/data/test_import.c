@@ -33,7 +33,7 @@ static const uint8_t *sample(const Dataset *dataset, int64_t i) {
     return (const uint8_t *)dataset->images.array.data + i * dataset->size * dataset->size * dataset->channels;
 }
 
-// ---- IDX ----
+// ---- IDX -----------------------------------------------------------------------------------------------------------
 
 enum { IDX_SIDE = 4, IDX_PIXELS = IDX_SIDE * IDX_SIDE };
 
@@ -118,7 +118,7 @@ static void test_idx_refused(void **state) {
     assert_false(file_exists(output));
 }
 
-// ---- folders ----
+// ---- folders -------------------------------------------------------------------------------------------------------
 
 static void copy_golden(Scratch *scratch, const char *golden, const char *name) {
     FileMap map;
@@ -246,7 +246,7 @@ static void test_folder_merge_and_split(void **state) {
     dataset_close(&dataset);
 }
 
-// ---- glyphs ----
+// ---- glyphs --------------------------------------------------------------------------------------------------------
 
 static const char *find_fonts(void) {
     static const char *const folders[] = {"/usr/share/fonts/truetype/aenigma", "/usr/share/fonts/truetype/adf",

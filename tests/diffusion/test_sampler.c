@@ -65,8 +65,7 @@ static SamplerSettings quick(SamplerMethod method, int steps) {
 
 static const int some_labels[MOST] = {0, 1, 2, CLASSES, 2, 1, 0, 0, 1, 2, 2, 2, CLASSES, 0, 1, 0};
 
-// ---- the textbook
-// ----------------------------------------------------------------------------------------------------
+// ---- the textbook --------------------------------------------------------------------------------------------------
 
 // The model's answer for one image and label alone.
 static void answer(const Tiny *tiny, const float *x, int timestep, int label, float *output) {
@@ -175,8 +174,7 @@ static void test_ddim(void **state) {
     check_textbook(&settings, false, true);
 }
 
-// ---- promises
-// --------------------------------------------------------------------------------------------------------
+// ---- promises ------------------------------------------------------------------------------------------------------
 
 // Bit for bit: whatever the batch, the number of threads, and which part of the run is asked for.
 static void check_same_images(SamplerMethod method, bool factored) {

@@ -6,8 +6,8 @@
 
 #include "base/json.h"
 #include "formats/safetensors.h"
-#include "model/models.h"
 #include "model/model_run.h"
+#include "model/models.h"
 #include "train/checkpoint.h"
 
 typedef struct Bench {

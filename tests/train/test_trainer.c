@@ -16,8 +16,7 @@
 
 enum { CLASSES = 5, PER_CLASS = 6, SIDE = 4 };
 
-// ---- counting allocations
-// --------------------------------------------------------------------------------------------
+// ---- counting allocations ------------------------------------------------------------------------------------------
 
 // Under a sanitizer the allocator is its own, and only engine memory is watched.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -66,8 +65,7 @@ int posix_memalign(void **out, size_t alignment, size_t size) {
 }
 #endif
 
-// ---- a small run
-// -----------------------------------------------------------------------------------------------------
+// ---- a small run ---------------------------------------------------------------------------------------------------
 
 static DitConfig tiny_config(bool factored) {
     DitConfig config = dit_config_default();
@@ -180,8 +178,7 @@ static int read_metrics(const Run *run, Row *rows, int capacity) {
     return n;
 }
 
-// ---- the same to the bit
-// ---------------------------------------------------------------------------------------------
+// ---- the same to the bit -------------------------------------------------------------------------------------------
 
 static void check_threads(Scratch *scratch, bool factored, const char *first, const char *second) {
     Run one = run_named(scratch, first, 6), two = run_named(scratch, second, 6);
@@ -294,8 +291,7 @@ static void test_micro_batch_opens_its_own_tailors(void **state) {
     engine_close(&engine);
 }
 
-// ---- killed
-// ----------------------------------------------------------------------------------------------------------
+// ---- killed --------------------------------------------------------------------------------------------------------
 
 // What the other process runs (see main): a run of this test, resumed if it got as far as having a record.
 static int train_in_this_process(const char *folder, const char *data) {
@@ -349,8 +345,7 @@ static void test_killed(void **state) {
     assert_int_equal(n, 2); // the two newest; nothing left of what was interrupted
 }
 
-// ---- allocations and memory
-// ------------------------------------------------------------------------------------------
+// ---- allocations and memory ----------------------------------------------------------------------------------------
 
 typedef struct Watch {
     long allocations[64];
@@ -392,8 +387,7 @@ static void test_steps_allocate_nothing(void **state) {
     check_allocations(*state, "dense", false);
 }
 
-// ---- what is left behind
-// ---------------------------------------------------------------------------------------------
+// ---- what is left behind -------------------------------------------------------------------------------------------
 
 static void append_text(const Run *run, const char *text) {
     char path[2048];
@@ -481,8 +475,7 @@ static void test_learning_rate(void **state) {
     for (int i = 0; i < 8; i++) assert_true(fabs(rows[i].lr - 1e-3 * expected[i]) < 1e-9);
 }
 
-// ---- refusals
-// --------------------------------------------------------------------------------------------------------
+// ---- refusals ------------------------------------------------------------------------------------------------------
 
 static void test_resume_refuses_other_settings(void **state) {
     Scratch *scratch = *state;
