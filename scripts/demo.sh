@@ -25,7 +25,7 @@ run() {
 # keep FILE COMMAND...: the same for one that prints JSON, into $out/json/FILE.
 keep() { run "$1" "${@:2}" --json >"$out/json/$1"; }
 
-rm -f $out/commands/*
+find $out/commands -type f ! -name data ! -name train -delete # those two are not run again
 [ -f $out/data/dataset.json ] || run data kindit data glyphs --charset A-Z0-9 --size 16 -o $out/data
 
 if [ ! -f $out/trained ]; then
@@ -34,9 +34,8 @@ if [ ! -f $out/trained ]; then
     run train kindit pretrain --data $out/data --width 128 --depth 5 --heads 4 --patch 4 --n-learngene 56 --n-tailor 2 \
         --batch 64 --lr 1e-3 --ema 0.999 --steps 20000 --time "$seconds" --log-every 50 --sample-every 1000 \
         --checkpoint-every 1000 -o $out/run "${resume[@]}"
-    cp $out/commands/train $out/trained
+    touch $out/trained
 fi
-cp $out/trained $out/commands/train
 
 ddim=(--sampler ddim --steps 50 --cfg 1.5)
 grid=(--n 6 --seed 1 "${ddim[@]}")

@@ -13,7 +13,7 @@ enum {
     WIDTH = 760,
     HEIGHT = 280,
     LEFT = 60,
-    RIGHT = 12,
+    RIGHT = 28,
     TOP = 12,
     BOTTOM = 34,
     TICKS = 5
@@ -26,8 +26,9 @@ typedef struct Curve {
     const char *names[MOST_LINES];
     int columns[MOST_LINES + 1]; // in the file; the last is x
     size_t n;
-    double *values; // (n, n_lines + 1), x last
-    double x_low, x_high, y_low, y_high;
+    double *values;                      // (n, n_lines + 1), x last
+    double x_low, x_high, y_low, y_high; // y as its logarithm where it is positive throughout, as losses are
+    bool log_y;
 } Curve;
 
 // Cell `column` of the line at `text`, or NULL.
@@ -96,6 +97,11 @@ static void find_range(Curve *curve) {
             curve->y_high = fmax(curve->y_high, row[k]);
         }
     }
+    curve->log_y = curve->y_low > 0;
+    if (curve->log_y) {
+        curve->y_low = log(curve->y_low);
+        curve->y_high = log(curve->y_high);
+    }
     if (curve->x_high <= curve->x_low) curve->x_high = curve->x_low + 1;
     if (curve->y_high <= curve->y_low) curve->y_high = curve->y_low + 1;
 }
@@ -105,6 +111,7 @@ static double place_x(const Curve *curve, double x) {
 }
 
 static double place_y(const Curve *curve, double y) {
+    if (curve->log_y) y = log(y);
     return HEIGHT - BOTTOM - (y - curve->y_low) / (curve->y_high - curve->y_low) * (HEIGHT - TOP - BOTTOM);
 }
 
@@ -113,10 +120,11 @@ static void draw_axes(FILE *out, const Curve *curve, const char *x_name) {
         double share = (double)i / TICKS;
         double x = curve->x_low + share * (curve->x_high - curve->x_low);
         double y = curve->y_low + share * (curve->y_high - curve->y_low);
+        if (curve->log_y) y = exp(y);
         fprintf(out, "<line x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\" stroke=\"#e4e4e0\"/>\n", LEFT, WIDTH - RIGHT,
                 place_y(curve, y), place_y(curve, y));
-        fprintf(out, "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.3g</text>\n", LEFT - 6, place_y(curve, y) + 4, y);
-        fprintf(out, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%.6g</text>\n", place_x(curve, x), HEIGHT - 16,
+        fprintf(out, "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.2g</text>\n", LEFT - 6, place_y(curve, y) + 4, y);
+        fprintf(out, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%.5g</text>\n", place_x(curve, x), HEIGHT - 16,
                 x);
     }
     fprintf(out, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">", WIDTH - RIGHT, HEIGHT - 2);

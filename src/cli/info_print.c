@@ -32,7 +32,7 @@ static void print_list(const cJSON *list, int indent) {
         snprintf(number, sizeof number, "%.6g", item->valuedouble);
         const char *text = cJSON_IsString(item) ? item->valuestring : number;
         if (length + strlen(text) + 8 > sizeof line) {
-            length += (size_t)snprintf(line + length, sizeof line - length, " ...");
+            snprintf(line + length, sizeof line - length, " ...");
             break;
         }
         length += (size_t)snprintf(line + length, sizeof line - length, "%s%s", length ? ", " : "", text);

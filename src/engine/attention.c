@@ -142,7 +142,8 @@ void engine_attention_forward(Engine *engine, int batch, int tokens, int width, 
 #pragma omp parallel for num_threads(tile_min(engine->threads, tasks)) schedule(static)
     for (int task = 0; task < tasks; task++) {
         AttentionTiles tiles = tiles_of_thread(engine->scratch, &shape, false);
-        size_t row = (size_t)(task / heads) * (size_t)tokens, column = (size_t)(task % heads * shape.head_width);
+        size_t row = (size_t)(task / heads) * (size_t)tokens,
+               column = (size_t)(task % heads) * (size_t)shape.head_width;
         size_t in = row * (size_t)stride + column;
         attend_head(&shape, &tiles, q + in, k + in, v + in, out + row * (size_t)width + column,
                     lse + (size_t)task * (size_t)tokens);
@@ -219,7 +220,8 @@ void engine_attention_backward(Engine *engine, int batch, int tokens, int width,
 #pragma omp parallel for num_threads(tile_min(engine->threads, tasks)) schedule(static)
     for (int task = 0; task < tasks; task++) {
         AttentionTiles tiles = tiles_of_thread(engine->scratch, &shape, true);
-        size_t row = (size_t)(task / heads) * (size_t)tokens, column = (size_t)(task % heads * shape.head_width);
+        size_t row = (size_t)(task / heads) * (size_t)tokens,
+               column = (size_t)(task % heads) * (size_t)shape.head_width;
         size_t in = row * (size_t)stride + column, at = row * (size_t)width + column;
         AttentionHead head = {q + in,    k + in,  v + in,  out + at, lse + (size_t)task * (size_t)tokens,
                               dout + at, dq + in, dk + in, dv + in};

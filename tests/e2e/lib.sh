@@ -3,7 +3,6 @@
 set -euo pipefail
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-export OMP_WAIT_POLICY=passive # tests share their machine
 
 fail() {
     echo "FAILED: $*" >&2

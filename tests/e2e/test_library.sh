@@ -12,9 +12,9 @@ done
 [ -s "$scratch/usr/share/man/man1/kindit.1" ] || fail "no man page"
 
 make_dataset "$scratch/data"
-expect_code 0 "$scratch/train" "$scratch/data" "$scratch/work" 3 1
+expect_code 0 "$scratch/train" "$scratch/data" "$scratch/made" 3 1
 expect_in "$scratch/out" "step 3: loss"
-expect_code 0 "$scratch/sample" "$scratch/work/one.safetensors" 1 "$scratch/grid.png"
+expect_code 0 "$scratch/sample" "$scratch/made/one.safetensors" 1 "$scratch/grid.png"
 expect_in "$scratch/out" "1 classes"
-expect_code 1 "$scratch/sample" "$scratch/work/one.safetensors" 2 "$scratch/grid.png"
+expect_code 1 "$scratch/sample" "$scratch/made/one.safetensors" 2 "$scratch/grid.png"
 expect_in "$scratch/err" "2"

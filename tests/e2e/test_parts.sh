@@ -48,6 +48,12 @@ expect_code 0 "$KINDIT" decompose "$scratch/run" -o "$scratch/parts" --force
 head -c 8 "$scratch/grid.png" | cmp -s - <(printf '\211PNG\r\n\032\n') || fail "grid.png is no PNG"
 "$KINDIT" eval nn "$scratch/s.npz" --data "$scratch/data" --json | grep -q '"accuracy"' || fail "eval nn has no accuracy"
 
+# Places that cannot be written: said, and nothing is left behind.
+expect_code 1 "$KINDIT" sample "$scratch/parts" --n 1 --sampler ddim --steps 1 -o /proc/grid.png
+expect_in "$scratch/err" "/proc/grid.png"
+expect_code 1 "$KINDIT" assemble "$scratch/parts" -o "$scratch/absent/folder/x.safetensors"
+expect_code 1 "$KINDIT" decompose "$scratch/run" -o /proc/parts
+
 # What info says of each.
 for thing in data run parts parts/learngene.safetensors parts/tailors/1.safetensors all.safetensors; do
     expect_code 0 "$KINDIT" info "$scratch/$thing"
