@@ -10,7 +10,7 @@ packages=(gcc cmake ninja-build pkg-config libxsmm-dev libopenblas-openmp-dev li
     libcmocka-dev)
 case "${1:-}" in
 build) ;;
-test) packages+=(clang clang-format libclang-rt-14-dev libomp-dev g++ fonts-aenigma) ;;
+test) packages+=(clang clang-format clang-tidy libclang-rt-14-dev libomp-dev g++ fonts-aenigma) ;;
 demo) mapfile -t -O "${#packages[@]}" packages <fonts.txt ;;
 *)
     echo "usage: scripts/bootstrap.sh build|test|demo" >&2

@@ -25,6 +25,9 @@ ctest --preset release | tee "$summary"
 say "clang: no warnings"
 configure_and_build clang
 
+say "clang-tidy"
+find src examples -name '*.c' -print0 | xargs -0 -n 8 -P "$(nproc)" clang-tidy -p build-clang --quiet 2>/dev/null
+
 say "address and undefined-behaviour sanitizers, all tests"
 configure_and_build asan
 ctest --preset asan

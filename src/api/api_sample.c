@@ -1,6 +1,6 @@
 #include <string.h>
 
-#include "api/grid.h"
+#include "formats/grid.h"
 #include "api/internal.h"
 #include "diffusion/sampler.h"
 

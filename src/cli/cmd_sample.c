@@ -1,7 +1,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "api/grid.h"
+#include "formats/grid.h"
 #include "base/clock.h"
 #include "cli/cli.h"
 #include "diffusion/sampler.h"

@@ -1,7 +1,9 @@
 #include <inttypes.h>
+#include <string.h>
 
 #include "base/file.h"
 #include "diffusion/sampler.h"
+#include "formats/grid.h"
 #include "train/train_log.h"
 
 enum { MOST_CLASSES = 16, MOST_STEPS = 25 };
@@ -10,37 +12,43 @@ static int least(int a, int b) {
     return a < b ? a : b;
 }
 
-// Pictures side by side: `rows` by `columns` images (C, S, S) in [-1, 1]; of other than 1 or 3 channels the first 3 (or
-// 1).
-static KinditStatus build_montage(Image *out, KinditContext *ctx, const float *images, int rows, int columns,
-                                  int channels, int size) {
-    const int shown = channels >= 3 ? 3 : 1;
-    const size_t row = (size_t)columns * (size_t)size * (size_t)shown, length = (size_t)size * (size_t)shown;
-    uint8_t *pixels = NULL; // of one image, all channels
-    TRY(image_alloc(out, ctx, columns * size, rows * size, shown));
-    KinditStatus status = memory_alloc(ctx, (size_t)size * (size_t)size, (size_t)channels, &pixels);
-    for (int i = 0; !status && i < rows * columns; i++) {
-        sampler_to_pixels(images + (size_t)i * (size_t)channels * (size_t)size * (size_t)size, 1, channels, size,
-                          pixels);
-        for (int y = 0; y < size; y++) {
-            uint8_t *to = out->pixels + (size_t)(i / columns * size + y) * row + (size_t)(i % columns) * length;
-            for (int x = 0; x < size; x++)
-                for (int c = 0; c < shown; c++) *to++ = pixels[(y * size + x) * channels + c];
-        }
-    }
+// pixels (n, shown) = the first `shown` channels of images (n, C, S, S): latents have more than a picture can hold.
+static KinditStatus to_pixels(uint8_t **pixels, KinditContext *ctx, const float *images, int n, const DitConfig *config,
+                              int shown) {
+    const size_t plane = (size_t)config->image_size * (size_t)config->image_size, channels = (size_t)config->channels;
+    TRY(memory_alloc(ctx, (size_t)n * plane, channels, pixels));
+    sampler_to_pixels(images, n, config->channels, config->image_size, *pixels);
+    for (size_t i = 0; i < (size_t)n * plane; i++)
+        memmove(*pixels + i * (size_t)shown, *pixels + i * channels, (size_t)shown);
+    return KINDIT_OK;
+}
+
+// The images as a grid, a captioned row for each class.
+static KinditStatus draw_grid(Image *out, KinditContext *ctx, const Model *model, const float *images, int rows,
+                              int columns) {
+    const DitConfig *config = &model->dit->config;
+    const char *captions[MOST_CLASSES];
+    uint8_t *pixels = NULL;
+    Grid grid = {.size = config->image_size,
+                 .channels = config->channels >= 3 ? 3 : 1,
+                 .n_rows = rows,
+                 .n_columns = columns,
+                 .captions = captions};
+    for (int i = 0; i < rows; i++) captions[i] = model->classes[i].name;
+    KinditStatus status = to_pixels(&pixels, ctx, images, rows * columns, config, grid.channels);
+    grid.pixels = pixels;
+    if (!status) status = grid_draw(out, ctx, &grid);
     memory_free(&pixels);
-    if (status) image_close(out);
     return status;
 }
 
-static KinditStatus show(TrainLog *log, const float *images, int rows, int columns, const DitConfig *config,
-                         int64_t step) {
+static KinditStatus show(TrainLog *log, const Model *model, const float *images, int rows, int columns, int64_t step) {
     char path[1024];
     Image grid;
     TRY(file_path(path, log->ctx, "%s/samples", log->run));
     TRY(file_make_folder(log->ctx, path));
     TRY(file_path(path, log->ctx, "%s/samples/step-%" PRId64 ".png", log->run, step));
-    TRY(build_montage(&grid, log->ctx, images, rows, columns, config->channels, config->image_size));
+    TRY(draw_grid(&grid, log->ctx, model, images, rows, columns));
     KinditStatus status = image_write_png(log->ctx, path, &grid);
     if (!status) status = tensorboard_add_image(log->board, log->ctx, "samples", step, &grid);
     if (!status) status = tensorboard_flush(log->board, log->ctx);
@@ -70,9 +78,7 @@ static KinditStatus draw(TrainLog *log, const Model *model, const Optimizer *opt
 
 KinditStatus train_log_samples(TrainLog *log, const Model *model, const Optimizer *optimizer, bool latents) {
     const DitConfig *config = &model->dit->config;
-    const int fit = IMAGE_MAX_SIDE / config->image_size; // pictures side by side
-    const int rows = least(least(config->n_classes, MOST_CLASSES), fit);
-    const int columns = least(log->settings->sample_per_class, fit);
+    const int rows = least(config->n_classes, MOST_CLASSES), columns = log->settings->sample_per_class;
     const size_t n = (size_t)rows * (size_t)columns;
     const size_t size = (size_t)config->channels * (size_t)config->image_size * (size_t)config->image_size;
     int *labels = NULL;
@@ -80,7 +86,7 @@ KinditStatus train_log_samples(TrainLog *log, const Model *model, const Optimize
     KinditStatus status = memory_alloc(log->ctx, n, sizeof *labels, &labels);
     if (!status) status = memory_alloc(log->ctx, n, size * sizeof *images, &images);
     if (!status) status = draw(log, model, optimizer, latents, rows, columns, labels, images);
-    if (!status) status = show(log, images, rows, columns, config, optimizer->step);
+    if (!status) status = show(log, model, images, rows, columns, optimizer->step);
     memory_free(&images);
     memory_free(&labels);
     return status;

@@ -214,12 +214,13 @@ static KinditStatus leave_checkpoint(Trainer *trainer) {
     return checkpoint_prune(trainer->ctx, trainer->run, trainer->settings.keep_checkpoints);
 }
 
-// A grid that cannot be drawn (guidance blew it up) is no reason to end a run; one that the user interrupted is not
-// finished.
+// A grid that cannot be drawn (guidance blew it up, too large for a picture) is no reason to end a run; one that the
+// user interrupted is not finished.
 static KinditStatus leave_samples(Trainer *trainer) {
     KinditStatus status =
         train_log_samples(&trainer->log, trainer->model, &trainer->optimizer, trainer->dataset->latents);
-    if (status != KINDIT_ERROR_NUMERIC) return status == KINDIT_CANCELLED ? KINDIT_OK : status;
+    if (status != KINDIT_ERROR_NUMERIC && status != KINDIT_ERROR_ARGUMENT)
+        return status == KINDIT_CANCELLED ? KINDIT_OK : status;
     context_log(trainer->ctx, KINDIT_LOG_WARNING, "step %" PRId64 ": no grid: %s", trainer->optimizer.step,
                 kindit_context_message(trainer->ctx));
     return KINDIT_OK;

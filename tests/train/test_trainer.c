@@ -437,8 +437,7 @@ static void test_samples(void **state) {
     char path[2048];
     snprintf(path, sizeof path, "%s/samples/step-4.png", run.folder);
     assert_ok(scratch->ctx, image_read(&grid, scratch->ctx, path));
-    assert_int_equal(grid.width, 2 * SIDE);
-    assert_int_equal(grid.height, CLASSES * SIDE);
+    assert_true(grid.width > 2 * SIDE && grid.height > CLASSES * SIDE); // captions and gaps beside the images
     assert_int_equal(grid.channels, 1);
     image_close(&grid);
     assert_true(folder_has(run.folder, "events.out.tfevents."));

@@ -1,6 +1,6 @@
 // Pictures of many samples: a row of images for each class, its caption beside it.
-#ifndef API_GRID_H
-#define API_GRID_H
+#ifndef FORMATS_GRID_H
+#define FORMATS_GRID_H
 
 #include "formats/image.h"
 

@@ -1,6 +1,6 @@
 // Letters for captions: 5 x 7 dots, drawn as they look, eight characters a band from the space on. The last is a box,
 // for whatever ASCII does not have.
-#include "api/grid.h"
+#include "formats/grid.h"
 
 static const char *const bands[12][GRID_FONT_HEIGHT] = {
     {

@@ -1,4 +1,4 @@
-#include "api/grid.h"
+#include "formats/grid.h"
 
 #include <math.h>
 #include <string.h>

@@ -7,7 +7,7 @@
 #include <cmocka.h>
 #include <string.h>
 
-#include "api/grid.h"
+#include "formats/grid.h"
 
 enum { SIZE = 4, ROWS = 3, COLUMNS = 2 };
 
