@@ -1,8 +1,8 @@
 #include <string.h>
 
-#include "formats/grid.h"
 #include "api/internal.h"
 #include "diffusion/sampler.h"
+#include "formats/grid.h"
 
 enum { CHUNK_BYTES = 1 << 28 }; // of images held between drawing and handing over
 

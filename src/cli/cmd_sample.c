@@ -1,10 +1,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "formats/grid.h"
 #include "base/clock.h"
 #include "cli/cli.h"
 #include "diffusion/sampler.h"
+#include "formats/grid.h"
 #include "formats/npy.h"
 
 static struct {
