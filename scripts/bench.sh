@@ -1,15 +1,20 @@
 #!/usr/bin/env bash
-# A training step of several sizes, kernel by kernel, against this machine's own peak. Date, machine and commands go with the
-# figures, for docs/benchmarks.md.
+# A training step of several sizes, kernel by kernel, against this machine's own peak, learngene and tailors beside the plain
+# DiT; and the same step with 10 and with 1000 classes. Date, machine and commands go with the figures, for
+# docs/benchmarks.md. About four minutes on two cores.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 date -u '+%Y-%m-%d %H:%M UTC'
 grep -m1 'model name' /proc/cpuinfo | sed 's/.*: //'
-for width in 128 192 384 768; do
-    for kind in kind off; do
-        command=(build/kindit bench --kind $kind --width $width --depth 4 --heads $((width / 64)) --patch 4 --channels 1
-            --batch 64 --steps 10)
-        printf '\n$ %s\n' "${command[*]}"
-        "${command[@]}"
-    done
-done
+
+bench() {
+    printf '\n$ kindit bench %s\n' "$*"
+    build/kindit bench "$@"
+}
+small=(--width 192 --depth 6 --heads 6 --patch 4 --channels 1 --batch 64 --steps 10)
+for classes in 10 1000; do bench "${small[@]}" --n-learngene 80 --n-tailor 2 --n-classes $classes; done
+bench "${small[@]}" --kind off
+bench --preset DiT-S/2 --n-learngene 159 --n-tailor 2 --n-classes 150 --batch 16 --steps 5
+bench --preset DiT-S/2 --kind off --n-classes 150 --batch 16 --steps 5
+bench --preset DiT-B/2 --n-learngene 318 --n-tailor 3 --n-classes 150 --batch 8 --steps 3
+bench --preset DiT-B/2 --kind off --n-classes 150 --batch 8 --steps 3

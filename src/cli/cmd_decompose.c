@@ -47,7 +47,7 @@ const Command command_decompose = {
     .name = "decompose",
     .summary = "take a model apart: one learngene file and a tailor file for each class",
     .arguments = "MODEL -o DIR [options]",
-    .examples = "kindit decompose models/letters -o parts\n"
+    .examples = "kindit decompose models/letters.safetensors -o parts\n"
                 "kindit decompose runs/letters/checkpoints/step-4000 --bf16 -o parts",
     .notes =
         "The folder is itself a model, whole or with any of its tailor files removed. Taking apart is copying rows: "

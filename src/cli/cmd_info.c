@@ -79,7 +79,7 @@ const Command command_info = {
     .name = "info",
     .summary = "look inside a model, learngene, tailor, checkpoint, run, data set or machine",
     .arguments = "[PATH] [options]",
-    .examples = "kindit info models/letters\n"
+    .examples = "kindit info models/letters.safetensors\n"
                 "kindit info parts/tailors/A.safetensors\n"
                 "kindit info --preset DiT-B/2 --n-classes 150 --n-learngene 318 --n-tailor 3 --json\n"
                 "kindit info --train --preset DiT-S/2 --batch 64\n"

@@ -262,10 +262,10 @@ const Command command_sample = {
     .name = "sample",
     .summary = "draw images: the learngene with the tailors of chosen classes",
     .arguments = "MODEL [options]",
-    .examples = "kindit sample models/letters --classes A,B --n 8 --cfg 1.5 -o grid.png\n"
+    .examples = "kindit sample models/letters.safetensors --classes A,B --n 8 --cfg 1.5 -o grid.png\n"
                 "kindit sample parts --sampler ddim --steps 50 -o grid.png\n"
                 "kindit sample parts --no-tailors --keep-label-rows -o learngene.png\n"
-                "kindit sample models/letters --n 100 --sampler ddim --steps 50 -o samples.npz",
+                "kindit sample models/letters.safetensors --n 100 --sampler ddim --steps 50 -o samples.npz",
     .notes =
         "MODEL is a model folder, a single .safetensors file, a checkpoint (RUN/checkpoints/step-N), or a decomposed "
         "folder with any subset of its tailors. Only the tailors of --classes are read.",

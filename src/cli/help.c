@@ -57,8 +57,8 @@ static void print_lines(const char *text, const char *prefix) {
 
 void help_overview(void) {
     printf("kindit - %s\n\nExamples:\n", about);
-    print_lines("kindit sample models/letters --classes A,B,7 --n 8 -o grid.png\n"
-                "kindit decompose models/letters -o parts\n"
+    print_lines("kindit sample models/letters.safetensors --classes A,B,7 --n 8 --sampler ddim --steps 25 -o grid.png\n"
+                "kindit decompose models/letters.safetensors -o parts\n"
                 "kindit assemble parts --classes A,B -o small.safetensors\n"
                 "kindit info small.safetensors\n"
                 "kindit help pretrain",

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "engine/simd.h"
 #include "engine/tile.h"
 
 enum {
@@ -60,6 +61,16 @@ static void sum_tile(int n, int height, int width, const float *L, int ldl, cons
     }
 }
 
+// g += factor * (sum of the parts, `size` apart), n elements; the first part is overwritten.
+ENGINE_CLONES
+static void add_parts(int n, int parts, float *sum, size_t size, float factor, float *g) {
+    for (int part = 1; part < parts; part++) {
+        const float *term = sum + (size_t)part * size;
+        for (int j = 0; j < n; j++) sum[j] += term[j];
+    }
+    for (int j = 0; j < n; j++) g[j] += factor * sum[j];
+}
+
 void reduce_product(Engine *engine, int n, int p, int q, const float *L, int ldl, const float *X, int ldx,
                     const float *scale, float *scratch, float *G) {
     if (n == 0 || p == 0 || q == 0) return;
@@ -80,15 +91,9 @@ void reduce_product(Engine *engine, int n, int p, int q, const float *L, int ldl
             }
         }
 #pragma omp for schedule(static)
-        for (int i = 0; i < p; i++) {
-            float *sum = scratch + (size_t)i * (size_t)q, *g = G + (size_t)i * (size_t)q;
-            float factor = scale ? scale[i] : 1.0F;
-            for (int part = 1; part < c.parts; part++) {
-                const float *term = sum + (size_t)part * size;
-                for (int j = 0; j < q; j++) sum[j] += term[j];
-            }
-            for (int j = 0; j < q; j++) g[j] += factor * sum[j];
-        }
+        for (int i = 0; i < p; i++)
+            add_parts(q, c.parts, scratch + (size_t)i * (size_t)q, size, scale ? scale[i] : 1.0F,
+                      G + (size_t)i * (size_t)q);
     }
 }
 
@@ -96,23 +101,28 @@ size_t reduce_columns_scratch(int n, int m) {
     return scratch_size((size_t)tile_count(n, PART_ROWS) * (size_t)m);
 }
 
+// sum (m) = sum over n rows of x * y, or of x where y is NULL.
+ENGINE_CLONES
+static void sum_rows(int n, int m, const float *x, const float *y, int stride, float *sum) {
+    memset(sum, 0, (size_t)m * sizeof *sum);
+    for (int i = 0; i < n; i++, x += stride) {
+        if (y) {
+            for (int j = 0; j < m; j++) sum[j] += x[j] * y[j];
+            y += stride;
+        } else {
+            for (int j = 0; j < m; j++) sum[j] += x[j];
+        }
+    }
+}
+
 void reduce_columns(Engine *engine, int n, int m, const float *X, const float *Y, int stride, float *scratch,
                     float *out) {
     int parts = tile_count(n, PART_ROWS);
 #pragma omp parallel for num_threads(engine->threads) schedule(static)
     for (int part = 0; part < parts; part++) {
-        float *sum = scratch + (size_t)part * (size_t)m;
-        memset(sum, 0, (size_t)m * sizeof(float));
-        size_t first = (size_t)part * PART_ROWS;
-        for (int i = 0; i < tile_extent(n, PART_ROWS, part); i++) {
-            const float *x = X + (first + (size_t)i) * (size_t)stride;
-            if (Y) {
-                const float *y = Y + (first + (size_t)i) * (size_t)stride;
-                for (int j = 0; j < m; j++) sum[j] += x[j] * y[j];
-            } else {
-                for (int j = 0; j < m; j++) sum[j] += x[j];
-            }
-        }
+        size_t first = (size_t)part * PART_ROWS * (size_t)stride;
+        sum_rows(tile_extent(n, PART_ROWS, part), m, X + first, Y ? Y + first : NULL, stride,
+                 scratch + (size_t)part * (size_t)m);
     }
     for (int part = 0; part < parts; part++) {
         for (int j = 0; j < m; j++) out[j] += scratch[(size_t)part * (size_t)m + (size_t)j];
