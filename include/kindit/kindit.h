@@ -15,7 +15,8 @@
 // Conventions. Every function that can fail returns a KinditStatus; the context keeps a message that names the file,
 // the tensor, what was expected and what was found. The library never exits, aborts or prints. `_create`/`_open` hand
 // ownership to the caller; `_close(T **)` frees and nulls, and accepts NULL or a pointer to NULL. A context and what
-// was opened with it belong to one thread at a time; different contexts are independent.
+// was opened with it belong to one thread at a time; different contexts are independent. Numbers are written and read
+// in the C locale: a program that calls setlocale leaves LC_NUMERIC at "C".
 #ifndef KINDIT_KINDIT_H
 #define KINDIT_KINDIT_H
 
@@ -91,7 +92,7 @@ typedef struct KinditModelInfo {
 void kindit_model_info(const KinditModel *model, KinditModelInfo *out);
 
 // The i-th open class, 0 <= i < n_classes: its id (as files name it) and its name (for people). Valid while the model
-// is.
+// is. Of class -1, which is none: "learngene".
 const char *kindit_model_class_id(const KinditModel *model, int i);
 const char *kindit_model_class_name(const KinditModel *model, int i);
 
@@ -119,7 +120,7 @@ KinditSampleSettings kindit_sample_settings_default(void);
 
 typedef struct KinditImage {
     int64_t index;   // 0, 1, ... in the order drawn: class after class
-    int class_index; // into the model's open classes
+    int class_index; // into the model's open classes; -1 when it has none, being a learngene alone
     int size, channels;
     const float *values;   // (channels, size, size), pixels in [-1, 1]
     const uint8_t *pixels; // (size, size, channels), 0..255; NULL when the channels are latents (not 1 or 3)
@@ -141,7 +142,7 @@ KinditStatus kindit_decompose(KinditModel *model, const char *folder);
 
 typedef struct KinditAssembleSettings {
     const char *classes;    // in order of preference; NULL: all there are
-    int64_t max_bytes;      // of the model written; 0: no limit
+    int64_t max_bytes;      // of the weights written (the file's header comes on top); 0: no limit
     int64_t max_parameters; // 0: no limit
     bool bf16;              // write bfloat16 instead of float32
 } KinditAssembleSettings;
@@ -163,7 +164,7 @@ typedef struct KinditTrainSettings {
     int64_t steps;
     double max_seconds; // stop in an orderly way after this long; 0: no limit
     double lr, weight_decay, ema_decay, label_dropout;
-    uint64_t seed;
+    uint64_t seed;                          // up to 2^53 - 1
     int64_t checkpoint_every, sample_every; // steps; 0: never (a checkpoint is always left at the end)
     bool resume; // go on from the last checkpoint of the run; steps and max_seconds may have changed
 } KinditTrainSettings;

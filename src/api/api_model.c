@@ -43,9 +43,9 @@ void kindit_model_info(const KinditModel *model, KinditModelInfo *out) {
 }
 
 const char *kindit_model_class_id(const KinditModel *model, int i) {
-    return model->model->classes[i].id;
+    return i < 0 ? "learngene" : model->model->classes[i].id;
 }
 
 const char *kindit_model_class_name(const KinditModel *model, int i) {
-    return model->model->classes[i].name;
+    return i < 0 ? "learngene" : model->model->classes[i].name;
 }

@@ -69,8 +69,10 @@ static KinditStatus find_classes(Drawing *drawing, KinditContext *ctx, const cha
 
 static KinditStatus choose_classes(Drawing *drawing, KinditContext *ctx, const char *classes) {
     int n = drawing->model->dit->config.n_classes;
-    if (n == 0)
-        return context_fail(ctx, KINDIT_ERROR_ARGUMENT, "the model has no classes: it is a learngene without tailors");
+    if (n == 0 && (!drawing->sampler.no_tailors || drawing->sampler.keep_label_rows))
+        return context_fail(ctx, KINDIT_ERROR_ARGUMENT,
+                            "the model has no classes, being a learngene without tailors: draw it with no tailors");
+    if (n == 0) n = 1; // a row of no class
     TRY(memory_alloc(ctx, (size_t)n, sizeof *drawing->classes, &drawing->classes));
     if (classes) return find_classes(drawing, ctx, classes);
     for (int i = 0; i < n; i++) drawing->classes[i] = i;
@@ -83,7 +85,6 @@ static KinditStatus drawing_plan(Drawing *drawing, KinditContext *ctx, const Kin
     if (settings->n_per_class < 1)
         return context_fail(ctx, KINDIT_ERROR_ARGUMENT, "n_per_class is %d, expected at least 1",
                             settings->n_per_class);
-    TRY(choose_classes(drawing, ctx, settings->classes));
     drawing->has_pixels = config->channels == 1 || config->channels == 3;
     drawing->sampler = (SamplerSettings){
         .method = settings->sampler == KINDIT_DDIM ? SAMPLER_DDIM : SAMPLER_DDPM,
@@ -97,6 +98,7 @@ static KinditStatus drawing_plan(Drawing *drawing, KinditContext *ctx, const Kin
         .seed = settings->seed,
         .batch = settings->batch,
     };
+    TRY(choose_classes(drawing, ctx, settings->classes));
     drawing->n_per_class = settings->n_per_class;
     drawing->total = (int64_t)drawing->n_classes * settings->n_per_class;
     drawing->image = (size_t)config->channels * (size_t)config->image_size * (size_t)config->image_size;
@@ -118,7 +120,7 @@ static KinditStatus draw_chunk(Drawing *drawing, int64_t first, int n, KinditIma
     for (int i = 0; i < n; i++) {
         KinditImage image = {
             .index = first + i,
-            .class_index = drawing->labels[i],
+            .class_index = config->n_classes > 0 ? drawing->labels[i] : -1,
             .size = config->image_size,
             .channels = config->channels,
             .values = drawing->values + (size_t)i * drawing->image,
@@ -167,7 +169,8 @@ KinditStatus kindit_sample_to_png(KinditModel *model, const KinditSampleSettings
     const DitConfig *config = &model->model->dit->config;
     KinditContext *ctx = model->ctx;
     Gathering gathering = {.model = model, .n_per_class = settings->n_per_class};
-    size_t n_classes = (size_t)config->n_classes, image = (size_t)config->image_size * (size_t)config->image_size;
+    size_t n_classes = config->n_classes > 0 ? (size_t)config->n_classes : 1,
+           image = (size_t)config->image_size * (size_t)config->image_size;
     size_t n_images, n_pixels;
     Image page = {0};
     KinditStatus status = KINDIT_OK;

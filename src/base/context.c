@@ -10,7 +10,9 @@ KinditContextSettings kindit_context_settings_default(void) {
 }
 
 KinditStatus kindit_context_create(KinditContext **out, const KinditContextSettings *settings) {
-    if (!out || (settings && settings->threads < 0)) return KINDIT_ERROR_ARGUMENT;
+    if (!out) return KINDIT_ERROR_ARGUMENT;
+    *out = NULL;
+    if (settings && settings->threads < 0) return KINDIT_ERROR_ARGUMENT;
     *out = calloc(1, sizeof **out);
     if (!*out) return KINDIT_ERROR_MEMORY;
     if (settings) (*out)->settings = *settings;

@@ -58,8 +58,8 @@ KinditStatus file_begin(FileWriter *out, KinditContext *ctx, const char *path) {
     }
     out->stream = fdopen(descriptor, "wb");
     if (!out->stream) {
+        KinditStatus status = fail_errno(ctx, path, "cannot write"); // before close can change errno
         close(descriptor);
-        KinditStatus status = fail_errno(ctx, path, "cannot write");
         file_abandon(out);
         return status;
     }
@@ -128,8 +128,9 @@ KinditStatus file_make_folder(KinditContext *ctx, const char *path) {
         end += strcspn(end, "/");
         char kept = *end;
         *end = '\0';
-        if (mkdir(partial, 0777) != 0 && !file_is_folder(partial)) {
-            if (errno == EEXIST) errno = ENOTDIR;
+        int error = mkdir(partial, 0777) == 0 ? 0 : errno; // kept: the look at the folder may change errno
+        if (error && !file_is_folder(partial)) {
+            errno = error == EEXIST ? ENOTDIR : error;
             return fail_errno(ctx, partial, "cannot make the folder");
         }
         *end = kept;

@@ -11,7 +11,9 @@ typedef struct FileMap {
     size_t size;
 } FileMap;
 
-KinditStatus file_map(FileMap *out, KinditContext *ctx, const char *path); // read-only; regular files only
+// Read-only; regular files only. The file must not shrink while it is mapped: what is written here is replaced, never
+// cut.
+KinditStatus file_map(FileMap *out, KinditContext *ctx, const char *path);
 void file_unmap(FileMap *map);
 
 // Atomic write: a temporary name in the same folder, flushed and fsynced, then renamed over `path` (and the folder

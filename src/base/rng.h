@@ -8,7 +8,7 @@
 
 // What a stream is for; part of the key, so that no two uses ever share numbers.
 typedef enum RngPurpose {
-    RNG_INIT = 1,      // initial weights: sample = parameter number, step = class (or 0 for shared)
+    RNG_INIT = 1,      // initial weights: sample = parameter number, step = class + 1 (0: shared)
     RNG_SHUFFLE,       // order of the data set: step = epoch
     RNG_LABEL_DROPOUT, // sample = index in the run's stream of samples
     RNG_TIMESTEP,

@@ -75,8 +75,8 @@ const Command command_assemble = {
     .summary = "put a model together from a learngene and the tailors of some classes",
     .arguments = "SOURCE [options]",
     .examples = "kindit assemble parts --classes A,B,C -o abc.safetensors\n"
-                "kindit assemble parts --budget 500kB -o small.safetensors\n"
-                "kindit assemble parts --budget-parameters 100k --json",
+                "kindit assemble parts --budget 6MB -o small.safetensors\n"
+                "kindit assemble parts --budget-parameters 1.5M --json",
     .notes = "SOURCE is a decomposed folder or a whole model. Within a budget classes are taken in the order asked for "
              "until "
              "the next one would not fit; without -o only the plan is shown, and no weights are read.",

@@ -73,6 +73,8 @@ static int data_run(KinditContext *ctx, int n_positional, char **positional) {
     int n = n_positional - 1;
     bool is_folder = strcmp(kind, "folder") == 0;
     if (!settings.output) return cli_usage("data", "-o DIR is missing");
+    if (settings.charset && strcmp(kind, "glyphs") != 0) return cli_usage("data", "--charset is for glyphs alone");
+    if (settings.names && strcmp(kind, "idx") != 0) return cli_usage("data", "--names is for idx alone");
     ImportSettings import = {
         .output = settings.output,
         .classes = settings.classes,

@@ -111,7 +111,11 @@ static KinditStatus plan_new(KinditContext *ctx, TrainSettings *train, DitConfig
 // What a run was, so that `--resume -o RUN` is enough to go on; options given are held against it by train_run.
 static KinditStatus plan_resumed(KinditContext *ctx, TrainSettings *train, DitConfig *config, char data[1024]) {
     TRY(train_record_read(ctx, settings.run, train, config, data));
-    if (settings.data) TRY(file_path(data, ctx, "%s", settings.data));
+    if (settings.data)
+        TRY(file_path(data, ctx, "%s", settings.data));
+    else if (!file_is_folder(data)) // as it was named where the run began
+        return context_fail(ctx, KINDIT_ERROR_IO, "%s: the run's data set is not here: say where it is with --data DIR",
+                            data);
     return model_options_given() ? model_options_config(ctx, false, config) : KINDIT_OK;
 }
 
@@ -140,11 +144,12 @@ const Command command_pretrain = {
     .name = "pretrain",
     .summary = "train a decomposable DiT on a data set",
     .arguments = "--data DIR -o RUN [options]",
-    .examples = "kindit pretrain --data letters --width 128 --depth 5 --heads 4 --patch 4 --n-learngene 56 --n-tailor 2"
-                " --batch 64 --lr 1e-3 --ema 0.999 --steps 4000 -o runs/letters\n"
-                "kindit pretrain --resume --steps 8000 -o runs/letters\n"
-                "kindit pretrain --data latents --preset DiT-B/2 --n-learngene 318 --n-tailor 3 -o runs/paper\n"
-                "kindit pretrain --data latents --preset DiT-B/2 --kind off -o runs/plain",
+    .examples =
+        "kindit pretrain --data data/glyphs --width 128 --depth 5 --heads 4 --patch 4 --n-learngene 56 --n-tailor 2"
+        " --batch 64 --lr 1e-3 --ema 0.999 --steps 4000 -o runs/letters\n"
+        "kindit pretrain --resume --steps 8000 -o runs/letters\n"
+        "kindit pretrain --data latents --preset DiT-B/2 --n-learngene 318 --n-tailor 3 -o runs/paper\n"
+        "kindit pretrain --data latents --preset DiT-B/2 --kind off -o runs/plain",
     .notes =
         "A run folder holds run.json, metrics.csv, TensorBoard events, samples/ and checkpoints/step-N/; each "
         "checkpoint "

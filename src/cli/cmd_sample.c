@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "cli/cli.h"
 #include "diffusion/sampler.h"
 #include "formats/grid.h"
@@ -67,7 +68,7 @@ typedef struct Samples {
     size_t image; // elements of one
     int64_t n, capacity;
     int n_rows;      // classes drawn
-    int *row_class;  // [info.n_classes]
+    int *row_class;  // [count_rows]
     int64_t *labels; // [capacity]
     float *values;   // (capacity, C, S, S), or NULL
     uint8_t *pixels; // (capacity, S, S, C), or NULL
@@ -80,20 +81,18 @@ static void samples_close(Samples *samples) {
     memory_free(&samples->pixels);
 }
 
-static int64_t count_classes(const KinditModelInfo *info) {
-    if (!settings.classes) return info->n_classes;
-    int64_t n = 1;
-    for (const char *c = settings.classes; *c; c++) n += *c == ',';
-    return n;
+// Rows drawn: one of each class opened, or that of the learngene alone.
+static int count_rows(const KinditModelInfo *info) {
+    return info->n_classes > 0 ? info->n_classes : 1;
 }
 
 static KinditStatus samples_alloc(Samples *samples) {
     KinditContext *ctx = samples->ctx;
     const KinditModelInfo *info = &samples->info;
     samples->image = (size_t)info->channels * (size_t)info->image_size * (size_t)info->image_size;
-    samples->capacity = count_classes(info) * settings.n;
+    samples->capacity = count_rows(info) * settings.n;
     size_t n = (size_t)samples->capacity;
-    TRY(memory_alloc(ctx, (size_t)info->n_classes, sizeof *samples->row_class, &samples->row_class));
+    TRY(memory_alloc(ctx, (size_t)count_rows(info), sizeof *samples->row_class, &samples->row_class));
     TRY(memory_alloc(ctx, n, sizeof *samples->labels, &samples->labels));
     if (settings.npy) TRY(memory_alloc(ctx, n, samples->image * sizeof *samples->values, &samples->values));
     if (settings.grid || settings.npz) TRY(memory_alloc(ctx, n, samples->image, &samples->pixels));
@@ -110,17 +109,23 @@ static KinditStatus take_image(void *user, const KinditImage *image) {
     return KINDIT_OK;
 }
 
-static KinditStatus write_grid(const Samples *samples, const KinditModel *model) {
+// The grid of what was drawn, or with `page` NULL no more than whether there can be one.
+static KinditStatus draw_grid(Image *page, const Samples *samples, const KinditModel *model) {
     const char **captions;
+    int n = count_rows(&samples->info);
+    TRY(memory_alloc(samples->ctx, (size_t)n, sizeof *captions, &captions));
+    for (int i = 0; i < n; i++) captions[i] = kindit_model_class_name(model, page ? samples->row_class[i] : i);
+    Grid grid = {samples->info.image_size, samples->info.channels, n, (int)settings.n, captions, samples->pixels};
+    KinditStatus status = page ? grid_draw(page, samples->ctx, &grid) : grid_check(samples->ctx, &grid);
+    memory_free(&captions);
+    return status;
+}
+
+static KinditStatus write_grid(const Samples *samples, const KinditModel *model) {
     Image page = {0};
-    TRY(memory_alloc(samples->ctx, (size_t)samples->n_rows, sizeof *captions, &captions));
-    for (int i = 0; i < samples->n_rows; i++) captions[i] = kindit_model_class_name(model, samples->row_class[i]);
-    Grid grid = {samples->info.image_size, samples->info.channels, samples->n_rows, (int)settings.n, captions,
-                 samples->pixels};
-    KinditStatus status = grid_draw(&page, samples->ctx, &grid);
+    KinditStatus status = draw_grid(&page, samples, model);
     if (!status) status = image_write_png(samples->ctx, settings.grid, &page);
     image_close(&page);
-    memory_free(&captions);
     return status;
 }
 
@@ -199,14 +204,16 @@ static int print_result(const Samples *samples, const KinditModel *model, const 
 // -o by its extension becomes one of the three outputs.
 static int choose_output(void) {
     const char *dot = settings.output ? strrchr(settings.output, '.') : NULL;
-    if (settings.output && dot && strcmp(dot, ".png") == 0)
-        settings.grid = settings.output;
-    else if (settings.output && dot && strcmp(dot, ".npy") == 0)
-        settings.npy = settings.output;
-    else if (settings.output && dot && strcmp(dot, ".npz") == 0)
-        settings.npz = settings.output;
-    else if (settings.output)
+    const char **file = !dot                       ? NULL
+                        : strcmp(dot, ".png") == 0 ? &settings.grid
+                        : strcmp(dot, ".npy") == 0 ? &settings.npy
+                        : strcmp(dot, ".npz") == 0 ? &settings.npz
+                                                   : NULL;
+    if (settings.output && !file)
         return cli_usage("sample", "-o '%s': expected a name in .png, .npy or .npz", settings.output);
+    if (file && *file)
+        return cli_usage("sample", "-o '%s' and '%s' are one kind of output: give one of them", settings.output, *file);
+    if (file) *file = settings.output;
     if (!settings.grid && !settings.npy && !settings.npz) return cli_usage("sample", "-o FILE is missing");
     if (settings.keep_label_rows && !settings.no_tailors)
         return cli_usage("sample", "--keep-label-rows goes with --no-tailors");
@@ -237,6 +244,24 @@ static KinditStatus check_picture(const Samples *samples) {
                         "the model draws latents of %d channels, which are no picture: use -o FILE.npy", channels);
 }
 
+// Whatever would refuse the outputs does so before the drawing, which may take long.
+static KinditStatus check_outputs(const Samples *samples, const KinditModel *model) {
+    const char *const files[3] = {settings.grid, settings.npy, settings.npz};
+    TRY(check_picture(samples));
+    if (settings.npz && samples->info.n_classes == 0)
+        return context_fail(samples->ctx, KINDIT_ERROR_ARGUMENT,
+                            "%s: a sample batch names classes, and a learngene alone has none: use -o FILE.npy",
+                            settings.npz);
+    if (settings.grid) TRY(draw_grid(NULL, samples, model));
+    for (int i = 0; i < 3; i++) {
+        FileWriter writer;
+        if (!files[i]) continue;
+        TRY(file_begin(&writer, samples->ctx, files[i]));
+        file_abandon(&writer);
+    }
+    return KINDIT_OK;
+}
+
 static int sample_run(KinditContext *ctx, int n_positional, char **positional) {
     (void)n_positional;
     int code = choose_output();
@@ -246,7 +271,7 @@ static int sample_run(KinditContext *ctx, int n_positional, char **positional) {
     Samples samples = {.ctx = ctx};
     KinditStatus status = kindit_model_open(&model, ctx, positional[0], settings.classes);
     if (!status) kindit_model_info(model, &samples.info);
-    if (!status) status = check_picture(&samples);
+    if (!status) status = check_outputs(&samples, model);
     if (!status) status = samples_alloc(&samples);
     double start = clock_seconds();
     if (!status) status = kindit_sample(model, &sampling, take_image, &samples);

@@ -59,12 +59,21 @@ static int run_line(int argc, char **argv) {
 }
 
 // Threads that wait by spinning for long bring a shared machine to a halt: with two other programs running, a training
-// step took 16 times as long. Tens of microseconds cost nothing (measured: sleeping at once, 5 to 10 % of a step).
-// OpenMP reads how to wait once, before main, so the program starts itself anew; where that cannot be, it merely stays
-// slow. Whoever sets one of these variables knows better.
+// step took 16 times as long. So they spin for microseconds only, then sleep; sleeping at once would cost 5 to 10 % of
+// a small model's step. OpenMP reads how to wait once, before main, so the program starts itself anew; where that
+// cannot be, it merely stays slow. Whoever sets one of the variables below knows better.
 static void wait_politely(char **argv) {
-    if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT") || getenv("KMP_BLOCKTIME")) return;
-    if (!setenv("GOMP_SPINCOUNT", "10000", 1) && !setenv("KMP_BLOCKTIME", "1", 1)) execv("/proc/self/exe", argv);
+    // The first three say how to wait; the others bind threads to processors, which has happened by now and
+    // would leave the new program with one processor.
+    static const char *const chosen[] = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT",    "KMP_BLOCKTIME", "OMP_PROC_BIND",
+                                         "OMP_PLACES",      "GOMP_CPU_AFFINITY", "KMP_AFFINITY"};
+    for (size_t i = 0; i < sizeof chosen / sizeof *chosen; i++)
+        if (getenv(chosen[i])) return;
+    char self[4096]; // by its path rather than /proc/self/exe, which would become the program's name
+    ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (length <= 0 || setenv("GOMP_SPINCOUNT", "10000", 1) || setenv("KMP_BLOCKTIME", "1", 1)) return;
+    self[length] = '\0';
+    execv(self, argv);
 }
 
 int main(int argc, char **argv) {

@@ -134,6 +134,8 @@ static int store_choice(const char *command, const Option *option, const char *t
 }
 
 static int store_value(const char *command, const Option *option, const char *text) {
+    if (option->type == OPTION_STRING && !*text) // an unset variable of a script, rather than a wish
+        return cli_usage(command, "%s expects a value (%s), found ''", option->name, option->argument);
     switch (option->type) {
     case OPTION_FLAG: *(bool *)option->value = true; return EXIT_DONE;
     case OPTION_STRING: *(const char **)option->value = text; return EXIT_DONE;

@@ -12,7 +12,7 @@ typedef enum GuidanceChannels { GUIDANCE_FIRST_3, GUIDANCE_ALL } GuidanceChannel
 
 typedef struct SamplerSettings {
     SamplerMethod method;
-    int steps;       // 1..1000
+    int steps;       // 1 to the steps of the schedule that the model was trained with
     double eta;      // DDIM: 0 deterministic
     double guidance; // w; 1 = no guidance, and no unconditional half is computed
     GuidanceChannels guided;

@@ -54,7 +54,7 @@ const char *engine_describe(const Engine *engine) {
 
 // ---- memory --------------------------------------------------------------------------------------------------------
 
-// A buffer is preceded by a cache line that keeps its size.
+// A buffer is preceded by a cache line that keeps its size in bytes; that line is not counted as allocated.
 enum { HEADER = 16 };
 
 KinditStatus engine_alloc(Engine *engine, size_t n, float **out) {
@@ -64,7 +64,7 @@ KinditStatus engine_alloc(Engine *engine, size_t n, float **out) {
         return context_fail(engine->ctx, KINDIT_ERROR_MEMORY, "a buffer of %zu floats is beyond this machine", n);
     }
     TRY(memory_alloc(engine->ctx, n + HEADER, sizeof(float), &block));
-    size_t bytes = (n + HEADER) * sizeof(float);
+    size_t bytes = n * sizeof(float);
     memcpy(block, &bytes, sizeof bytes);
     engine->allocated += bytes;
     *out = block + HEADER;

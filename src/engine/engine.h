@@ -108,7 +108,7 @@ void engine_residual_backward(Engine *engine, int batch, int tokens, int width, 
                               int stride, const float *dout, float *dy, float *dgate);
 
 // ---- elementwise ---------------------------------------------------------------------------------------------------
-void engine_gelu_forward(Engine *engine, size_t n, const float *x, float *y); // tanh form; error bound stated in gelu.c
+void engine_gelu_forward(Engine *engine, size_t n, const float *x, float *y); // tanh form; error bound in activation.c
 void engine_gelu_backward(Engine *engine, size_t n, const float *x, const float *dy, float *dx); // dx may be dy
 void engine_silu_forward(Engine *engine, size_t n, const float *x, float *y);
 void engine_silu_backward(Engine *engine, size_t n, const float *x, const float *dy, float *dx, bool accumulate);
@@ -147,7 +147,7 @@ void engine_noise(Engine *engine, int batch, size_t size, const float *a /* host
 // uint8 pixels (host) to [-1, 1].
 void engine_pixels(Engine *engine, size_t n, const uint8_t *pixels /* host */, float *out);
 
-// The loss of design section 2, per sample, and its gradient with respect to the model's output (B, C or 2C, S, S).
+// The training loss (diffusion/loss.h) per sample, and its gradient by the model's output (B, C or 2C, S, S).
 typedef struct LossTerms { // host arrays per sample, of the timestep t of each: see diffusion/schedule.h
     const float *sqrt_recip, *sqrt_recipm1; // x0 = sqrt_recip x_t - sqrt_recipm1 eps
     const float *mean_x0, *mean_xt;         // posterior mean coefficients
@@ -197,7 +197,7 @@ double engine_sum_squares(Engine *engine, size_t n, const float *x); // fixed or
 
 // ---- bench ---------------------------------------------------------------------------------------------------------
 double engine_measure_peak(Engine *engine);      // FMA loop on all threads, FLOP/s in fp32, now
-double engine_measure_bandwidth(Engine *engine); // triad, bytes/s
+double engine_measure_bandwidth(Engine *engine); // triad, bytes/s; 0 when out of memory
 // Time spent in each kernel since engine_profile_reset; off by default.
 typedef struct EngineProfile {
     const char *name;

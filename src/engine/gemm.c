@@ -44,15 +44,19 @@ static void multiply_plain(int m, int n, int k, const float *A, size_t row, size
 }
 
 // False where LIBXSMM has no kernel. It is column-major: row-major C = A B is its C^T = B^T A^T, so the operands swap.
+// Its kernels for AVX-512 keep one sum an element, except that those of up to 16 columns and 2 to 11 rows keep several.
+// They are given one row at a time: what a sample gets must not depend on how many others are in its batch.
 static bool multiply_jit(GemmOp op, int m, int n, int k, const float *A, int lda, const float *B, int ldb, float *C,
                          int ldc, bool accumulate) {
 #ifdef KINDIT_HAVE_XSMM
     const float alpha = 1.0F, beta = accumulate ? 1.0F : 0.0F;
     const int flags = op == GEMM_TN ? LIBXSMM_GEMM_FLAG_TRANS_B : LIBXSMM_GEMM_FLAG_NONE;
     const int prefetch = LIBXSMM_PREFETCH_NONE;
-    libxsmm_smmfunction kernel = libxsmm_smmdispatch(n, m, k, &ldb, &lda, &ldc, &alpha, &beta, &flags, &prefetch);
+    const bool splits_sums = op == GEMM_NN && n <= 16 && m < 12 && libxsmm_get_target_archid() > LIBXSMM_X86_AVX2;
+    const int rows = splits_sums ? 1 : m;
+    libxsmm_smmfunction kernel = libxsmm_smmdispatch(n, rows, k, &ldb, &lda, &ldc, &alpha, &beta, &flags, &prefetch);
     if (!kernel) return false;
-    kernel(B, A, C);
+    for (int i = 0; i < m; i += rows) kernel(B, A + (size_t)i * (size_t)lda, C + (size_t)i * (size_t)ldc);
     return true;
 #else
     (void)op, (void)m, (void)n, (void)k, (void)A, (void)lda, (void)B, (void)ldb, (void)C, (void)ldc, (void)accumulate;

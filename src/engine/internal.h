@@ -35,7 +35,6 @@ struct Engine {
 // Brackets a kernel: one branch when profiling is off.
 void engine_profile_begin(Engine *engine);
 void engine_profile_end(Engine *engine, EngineKernel kernel, double flops, double bytes);
-double engine_now(void); // seconds on a steady clock
 
 // Products on row-major matrices with explicit leading dimensions, serial (called inside a thread's own tile), by
 // LIBXSMM where it can be dispatched, else plain C. C (m, n) = [C +] op(A) op(B); see gemm.c.

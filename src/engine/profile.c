@@ -1,8 +1,8 @@
 // Where the time goes: seconds, FLOPs and bytes of each kind of kernel.
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "engine/internal.h"
 
 static const char *const names[N_KERNELS] = {
@@ -21,21 +21,15 @@ static const char *const names[N_KERNELS] = {
     [KERNEL_MEMORY] = "memory",
 };
 
-double engine_now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
-
 void engine_profile_begin(Engine *engine) {
-    if (engine->profiling) engine->profile_start = engine_now();
+    if (engine->profiling) engine->profile_start = clock_seconds();
 }
 
 void engine_profile_end(Engine *engine, EngineKernel kernel, double flops, double bytes) {
     if (!engine->profiling) return;
     EngineProfile *profile = &engine->profile[kernel];
     profile->calls++;
-    profile->seconds += engine_now() - engine->profile_start;
+    profile->seconds += clock_seconds() - engine->profile_start;
     profile->flops += flops;
     profile->bytes += bytes;
 }

@@ -75,8 +75,7 @@ static void draw_tile(Image *page, int left, int top, const Grid *grid, int scal
         }
 }
 
-KinditStatus grid_draw(Image *out, KinditContext *ctx, const Grid *grid) {
-    *out = (Image){0};
+KinditStatus grid_check(KinditContext *ctx, const Grid *grid) {
     if (grid->channels != 1 && grid->channels != 3)
         return context_fail(ctx, KINDIT_ERROR_ARGUMENT, "a picture needs 1 or 3 channels, found %d", grid->channels);
     Layout layout = layout_plan(grid);
@@ -85,6 +84,13 @@ KinditStatus grid_draw(Image *out, KinditContext *ctx, const Grid *grid) {
             ctx, KINDIT_ERROR_ARGUMENT,
             "a grid of %d rows and %d columns is too large for a picture: draw fewer classes or samples", grid->n_rows,
             grid->n_columns);
+    return KINDIT_OK;
+}
+
+KinditStatus grid_draw(Image *out, KinditContext *ctx, const Grid *grid) {
+    *out = (Image){0};
+    TRY(grid_check(ctx, grid));
+    Layout layout = layout_plan(grid);
     TRY(image_alloc(out, ctx, (int)layout.width, (int)layout.height, grid->channels));
     memset(out->pixels, PAPER, (size_t)out->width * (size_t)out->height * (size_t)grid->channels);
     size_t image = (size_t)grid->size * (size_t)grid->size * (size_t)grid->channels;

@@ -13,6 +13,9 @@ typedef struct Grid {
     const uint8_t *pixels;       // (n_rows, n_columns, size, size, channels)
 } Grid;
 
+// Can it be drawn? Looks at all but the pixels, so that a caller can ask before making them.
+KinditStatus grid_check(KinditContext *ctx, const Grid *grid);
+
 // Small images are magnified by a whole factor; many rows are set in several columns of rows, to a page about as wide
 // as high. *out is closed by the caller.
 KinditStatus grid_draw(Image *out, KinditContext *ctx, const Grid *grid);

@@ -75,7 +75,11 @@ static KinditStatus write_parts(Parts *parts) {
     TRY(file_path(tailors, parts->ctx, "%s/tailors", parts->folder));
     TRY(file_make_folder(parts->ctx, tailors));
     TRY(write_part(parts, "learngene.safetensors", MODEL_PART_SHARED, 0, 0, metadata, 1, learngene_sha256));
-    for (int c = 0; c < parts->model->dit->config.n_classes; c++) TRY(write_tailor(parts, c, learngene_sha256));
+    for (int c = 0; c < parts->model->dit->config.n_classes; c++) {
+        if (context_cancelled(parts->ctx))
+            return context_fail(parts->ctx, KINDIT_CANCELLED, "cancelled: no parts were written");
+        TRY(write_tailor(parts, c, learngene_sha256));
+    }
     return write_config(parts);
 }
 

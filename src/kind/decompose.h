@@ -1,4 +1,4 @@
-// Taking a trained model apart and putting parts together: copies of rows, never arithmetic (design section 2).
+// Taking a trained model apart and putting parts together: copies of rows, never arithmetic.
 #ifndef KIND_DECOMPOSE_H
 #define KIND_DECOMPOSE_H
 
@@ -13,7 +13,7 @@ KinditStatus decompose_write(const Model *model, KinditContext *ctx, const char 
 
 // A budget for assembling. 0: no limit.
 typedef struct AssembleBudget {
-    int64_t bytes; // of the written model file's tensors
+    int64_t bytes; // of the tensors written; a file's header comes on top
     int64_t parameters;
 } AssembleBudget;
 

@@ -19,9 +19,8 @@ typedef struct ClassGate {
     int *class_slot; // [n_classes] its slot, or -1
     const float **tailor;
     float **dtailor;
-    int max_slots;
-    float
-        *gradients; // engine memory, max_slots tailor vectors: as many as classes can be open, not as many as there are
+    int max_slots;    // as many as classes can be open, not as many as there are
+    float *gradients; // engine memory, max_slots tailor vectors
     size_t n_tailor;
     Engine *engine;
 } ClassGate;

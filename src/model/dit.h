@@ -57,8 +57,8 @@ KinditStatus dit_init(const Dit *dit, ParamSet *params, uint64_t seed);
 KinditStatus dit_init_tailor(const Dit *dit, float *tailor /* engine memory */, Engine *engine, int class_index,
                              uint64_t seed);
 
-// Parameters and FLOPs (2 x multiply-adds) without allocating the model; design section 2 and paper README's
-// accounting.
+// Parameters and FLOPs (2 x multiply-adds) without allocating the model, in the accounting of the paper's
+// tables.
 typedef struct DitCounts {
     int64_t total;          // every tailor, null row included
     int64_t learngene;      // factored components of the learngene (s included)
@@ -73,7 +73,11 @@ typedef struct DitCounts {
 // all of a task).
 void dit_count(const Dit *dit, double open_tailors, DitCounts *out);
 
-// Memory for activations of up to max_batch samples, planned once. With `training`, everything backward needs.
+// An argument error when max_batch samples have more tokens than the engine's ints count: 2^30.
+KinditStatus dit_check_batch(const Dit *dit, int max_batch);
+
+// Memory for activations of up to max_batch samples, planned once. With `training`, everything backward needs. The two
+// counts hold for batches that pass dit_check_batch.
 typedef struct DitWorkspace DitWorkspace;
 size_t dit_workspace_floats(const Dit *dit, int max_batch, bool training); // exact, scratch excluded
 size_t dit_scratch_floats(const Dit *dit, int max_batch, int threads, bool training);

@@ -145,6 +145,14 @@ size_t dit_scratch_floats(const Dit *dit, int max_batch, int threads, bool train
     return most;
 }
 
+KinditStatus dit_check_batch(const Dit *dit, int max_batch) {
+    enum { MOST_TOKENS = 1 << 30 };
+    const int most = MOST_TOKENS / dit_config_tokens(&dit->config);
+    if (max_batch >= 1 && max_batch <= most) return KINDIT_OK;
+    return context_fail(dit->ctx, KINDIT_ERROR_ARGUMENT, "batch: expected 1 to %d samples of %d tokens, found %d", most,
+                        dit_config_tokens(&dit->config), max_batch);
+}
+
 // DiT's get_2d_sincos_pos_embed: the first half of a row encodes the column, the second half the row; each half is
 // [sin(p w_i), cos(p w_i)] with w_i = 10000^(-i / (D/4)).
 static void dit_position_table(const DitConfig *config, float *table) {
@@ -165,6 +173,7 @@ static KinditStatus dit_workspace_fill(DitWorkspace *w, const Dit *dit) {
     KinditContext *ctx = dit->ctx;
     size_t T = (size_t)dit_config_tokens(&dit->config), D = (size_t)dit->config.width;
     float *table = NULL;
+    TRY(dit_check_batch(dit, w->max_batch));
     TRY(memory_alloc(ctx, (size_t)(w->training ? dit->config.depth : 1), sizeof *w->blocks, &w->blocks));
     TRY(engine_alloc(w->engine, dit_workspace_floats(dit, w->max_batch, w->training), &w->memory));
     TRY(engine_reserve(w->engine, dit_scratch_floats(dit, w->max_batch, engine_threads(w->engine), w->training)));

@@ -66,7 +66,7 @@ static KinditStatus write_weights(const Model *model, const char *path, const cJ
 
 static KinditStatus write_file(const Model *model, const char *path, const cJSON *config, Dtype dtype, bool overwrite) {
     if (file_exists(path) && !overwrite)
-        return context_fail(model->ctx, KINDIT_ERROR_ARGUMENT, "%s: exists; choose another name or ask to overwrite it",
+        return context_fail(model->ctx, KINDIT_ERROR_ARGUMENT, "%s: exists; choose another name, or remove it first",
                             path);
     return write_weights(model, path, config, dtype);
 }

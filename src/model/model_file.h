@@ -39,7 +39,7 @@ KinditStatus model_create(Model **out, KinditContext *ctx, Engine *engine, const
 void model_close(Model **model);
 
 // Shape 1 (path is a folder to make) or 2 (path ends in .safetensors). dtype F32 or BF16. What is there already is
-// refused, an empty folder apart; with `overwrite` it is replaced, if it is a model and nothing else.
+// refused, an empty folder apart; with `overwrite` it is replaced: a file, or a folder with nothing but a model in it.
 KinditStatus model_write(const Model *model, const char *path, Dtype dtype, bool overwrite);
 
 // Index of a class by id, then by name; -1 when absent.

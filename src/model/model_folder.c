@@ -23,7 +23,7 @@ static KinditStatus check_entries(KinditContext *ctx, const char *path, DIR *fol
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
         if (!overwrite)
             return context_fail(ctx, KINDIT_ERROR_ARGUMENT,
-                                "%s: exists and is not empty; choose another name or ask to overwrite it", path);
+                                "%s: exists and is not empty; choose another name, or remove it first", path);
         if (!is_model_part(entry->d_name))
             return context_fail(ctx, KINDIT_ERROR_ARGUMENT,
                                 "%s: will not overwrite: it holds \"%.100s\", which is no part of a model", path,

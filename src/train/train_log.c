@@ -130,5 +130,6 @@ KinditStatus train_log_step(TrainLog *log, const StepReport *report) {
                                .text = text};
     context_progress(log->ctx, &progress);
     const int64_t every = log->settings->log_every;
-    return every && report->step % every == 0 ? write_row(log, report->step, report->lr, &mean, text) : KINDIT_OK;
+    const bool due = every && (report->step % every == 0 || report->step == log->settings->steps);
+    return due ? write_row(log, report->step, report->lr, &mean, text) : KINDIT_OK;
 }

@@ -36,7 +36,7 @@ KinditStatus train_log_open(TrainLog *out, KinditContext *ctx, const char *run, 
                             double flops_per_image, int64_t step);
 void train_log_close(TrainLog *log);
 
-// Progress after every step; a row, scalars and a log line after every settings->log_every of them.
+// Progress after every step; a row, scalars and a log line after every settings->log_every of them and after the last.
 KinditStatus train_log_step(TrainLog *log, const StepReport *report);
 // The mean loss and the speed since the last row, or of the last row when no step was taken since.
 void train_log_summary(const TrainLog *log, TrainResult *result);

@@ -19,7 +19,8 @@ KinditStatus train_predict_memory(TrainMemory *out, KinditContext *ctx, const Di
     TRY(train_settings_check(settings, ctx));
     Dit *dit = NULL;
     TRY(dit_create(&dit, ctx, config));
-    predict(out, dit, settings, threads);
+    KinditStatus status = dit_check_batch(dit, settings->batch);
+    if (!status) predict(out, dit, settings, threads);
     dit_close(&dit);
-    return KINDIT_OK;
+    return status;
 }

@@ -16,7 +16,7 @@ typedef struct Field {
     bool may_change; // on resume
 } Field;
 
-static const double MOST = 9007199254740991.0; // 2^53 - 1: beyond it JSON skips integers
+#define MOST 9007199254740991.0 // 2^53 - 1: beyond it JSON skips integers
 
 #define FIELD(key, type) #key, type, offsetof(TrainSettings, key)
 static const Field fields[] = {

@@ -41,7 +41,9 @@ static KinditStatus open_record(Trainer *trainer, const DitConfig *config, bool 
     TRY(train_record_build(&trainer->record, ctx, config, &trainer->settings, trainer->dataset));
     TRY(file_path(path, ctx, "%s/run.json", trainer->run));
     if (!resume) {
-        if (!file_exists(path)) return KINDIT_OK;
+        int64_t step; // of a checkpoint without its record: this run's own must not be mistaken for it
+        TRY(model_run_newest(ctx, trainer->run, &step));
+        if (step < 0 && !file_exists(path)) return KINDIT_OK;
         return context_fail(ctx, KINDIT_ERROR_ARGUMENT, "%s: already holds a run: resume it, or choose another folder",
                             trainer->run);
     }
@@ -215,12 +217,13 @@ static KinditStatus leave_checkpoint(Trainer *trainer) {
 }
 
 // A grid that cannot be drawn (guidance blew it up, too large for a picture) is no reason to end a run; one that the
-// user interrupted is not finished.
-static KinditStatus leave_samples(Trainer *trainer) {
+// user interrupted is not finished, and *cancelled then says that the run is to stop.
+static KinditStatus leave_samples(Trainer *trainer, bool *cancelled) {
     KinditStatus status =
         train_log_samples(&trainer->log, trainer->model, &trainer->optimizer, trainer->dataset->latents);
-    if (status != KINDIT_ERROR_NUMERIC && status != KINDIT_ERROR_ARGUMENT)
-        return status == KINDIT_CANCELLED ? KINDIT_OK : status;
+    *cancelled = status == KINDIT_CANCELLED;
+    if (*cancelled) return KINDIT_OK;
+    if (status != KINDIT_ERROR_NUMERIC && status != KINDIT_ERROR_ARGUMENT) return status;
     context_log(trainer->ctx, KINDIT_LOG_WARNING, "step %" PRId64 ": no grid: %s", trainer->optimizer.step,
                 kindit_context_message(trainer->ctx));
     return KINDIT_OK;
@@ -233,9 +236,9 @@ static KinditStatus train_loop(Trainer *trainer) {
         StepReport report;
         TRY(train_one_step(trainer, &report));
         TRY(train_log_step(&trainer->log, &report));
-        if (is_due(s->sample_every, report.step)) TRY(leave_samples(trainer));
         if (is_due(s->checkpoint_every, report.step)) TRY(leave_checkpoint(trainer));
-        cancelled = context_cancelled(trainer->ctx);
+        if (is_due(s->sample_every, report.step)) TRY(leave_samples(trainer, &cancelled));
+        cancelled = cancelled || context_cancelled(trainer->ctx);
         timed_out = s->max_seconds > 0 && clock_seconds() - trainer->began >= s->max_seconds;
     }
     TRY(leave_checkpoint(trainer));

@@ -26,7 +26,7 @@ typedef struct TrainSettings {
     int keep_checkpoints;                              // older ones are removed; 0: keep all
     int sample_per_class;                              // grid columns
 } TrainSettings;
-TrainSettings train_settings_default(void); // design section 2: batch 256, lr 1e-4, EMA 0.9999, dropout 0.1, ...
+TrainSettings train_settings_default(void); // DiT's: batch 256, lr 1e-4, EMA 0.9999, dropout 0.1, ...
 // Checks every range; the message names the field.
 KinditStatus train_settings_check(const TrainSettings *settings, KinditContext *ctx);
 

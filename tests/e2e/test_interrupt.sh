@@ -35,6 +35,11 @@ for signal in INT TERM KILL; do
     same_weights "$run" weights.safetensors
 done
 
-expect_code 2 "$KINDIT" pretrain --resume -o "$scratch/whole" --lr 1
+mv "$scratch/data" "$scratch/moved"
+expect_code 1 "$KINDIT" pretrain --resume -o "$scratch/whole"
+expect_in "$scratch/err" "--data"
+expect_code 0 "$KINDIT" pretrain --resume -o "$scratch/whole" --data "$scratch/moved" --quiet
+
+expect_code 2 "$KINDIT" pretrain --resume -o "$scratch/whole" --lr 1 --data "$scratch/moved"
 expect_in "$scratch/err" "lr"
 expect_code 1 "$KINDIT" pretrain --resume -o "$scratch/absent"

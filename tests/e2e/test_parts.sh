@@ -6,6 +6,7 @@ differ() { ! cmp -s "$scratch/$1.npy" "$scratch/$2.npy" || fail "$1 and $2 are t
 
 make_dataset "$scratch/data"
 train "$scratch/data" "$scratch/run"
+[ "$(tail -n 1 "$scratch/run/metrics.csv" | cut -d, -f1)" = 6 ] || fail "the last step is not in metrics.csv"
 draw "$scratch/run" whole
 draw "$scratch/run" one_thread --threads 1 --batch 1
 same whole one_thread
@@ -31,6 +32,20 @@ draw "$scratch/run" label_rows --no-tailors --keep-label-rows
 differ whole no_tailors
 differ no_tailors label_rows
 
+# The learngene alone, its file or its folder, draws what the whole draws with every tailor shut; it has no classes.
+cp -r "$scratch/parts" "$scratch/bare"
+rm "$scratch/bare"/tailors/*
+draw "$scratch/bare" bare --no-tailors
+draw "$scratch/parts/learngene.safetensors" learngene --no-tailors
+same bare learngene
+draw "$scratch/run" first_class --no-tailors --classes 0
+same bare first_class
+expect_code 0 "$KINDIT" sample "$scratch/bare" --no-tailors --n 1 --steps 2 -o "$scratch/bare.png"
+expect_code 2 "$KINDIT" sample "$scratch/bare" --no-tailors -o "$scratch/bare.npz"
+expect_in "$scratch/err" ".npy"
+expect_code 2 "$KINDIT" sample "$scratch/bare" -o "$scratch/bare.png"
+expect_in "$scratch/err" "draw it with no tailors"
+
 # Budgets, and refusals that say what would do.
 "$KINDIT" assemble "$scratch/parts" --json >"$scratch/plan.json"
 learngene=$(json_number learngene_bytes <"$scratch/plan.json")
@@ -48,7 +63,12 @@ expect_code 0 "$KINDIT" decompose "$scratch/run" -o "$scratch/parts" --force
 head -c 8 "$scratch/grid.png" | cmp -s - <(printf '\211PNG\r\n\032\n') || fail "grid.png is no PNG"
 "$KINDIT" eval nn "$scratch/s.npz" --data "$scratch/data" --json | grep -q '"accuracy"' || fail "eval nn has no accuracy"
 
-# Places that cannot be written: said, and nothing is left behind.
+# Places that cannot be written: said before anything is drawn, and nothing is left behind.
+expect_code 1 timeout 20 "$KINDIT" sample "$scratch/parts" --n 100000 --steps 1000 -o "$scratch/absent/x.npy"
+expect_in "$scratch/err" "absent/x.npy"
+expect_code 2 timeout 20 "$KINDIT" sample "$scratch/parts" --n 100000 --steps 1000 -o "$scratch/huge.png"
+expect_in "$scratch/err" "too large"
+[ -z "$(find "$scratch" -name '*.tmp')" ] || fail "a temporary file is left"
 expect_code 1 "$KINDIT" sample "$scratch/parts" --n 1 --sampler ddim --steps 1 -o /proc/grid.png
 expect_in "$scratch/err" "/proc/grid.png"
 expect_code 1 "$KINDIT" assemble "$scratch/parts" -o "$scratch/absent/folder/x.safetensors"

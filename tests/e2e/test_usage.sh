@@ -14,6 +14,14 @@ expect_in "$scratch/err" "--steps expects a whole number from 1 to 1000, found '
 expect_code 2 "$KINDIT" sample x --steps=abc -o a.png
 expect_code 2 "$KINDIT" sample x --steps
 expect_in "$scratch/err" "--steps expects a value"
+expect_code 2 "$KINDIT" sample x -o ''
+expect_in "$scratch/err" "--output expects a value (FILE), found ''"
+expect_code 2 "$KINDIT" sample x -o a.png --grid b.png
+expect_in "$scratch/err" "one kind of output"
+expect_code 2 "$KINDIT" data folder x --charset A-Z -o y
+expect_in "$scratch/err" "--charset is for glyphs"
+expect_code 2 "$KINDIT" data glyphs --names a,b -o y
+expect_in "$scratch/err" "--names is for idx"
 expect_code 2 "$KINDIT" sample x --sampler euler -o a.png
 expect_in "$scratch/err" "one of ddpm|ddim"
 expect_code 2 "$KINDIT" sample x -o a.gif

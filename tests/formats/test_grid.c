@@ -77,6 +77,8 @@ static void test_what_is_no_picture_is_refused(void **state) {
     Image page;
     assert_int_equal(grid_draw(&page, NULL, &(Grid){1, 4, 1, 1, captions, pixels}), KINDIT_ERROR_ARGUMENT);
     assert_int_equal(grid_draw(&page, NULL, &(Grid){1, 1, 1, 1 << 30, captions, pixels}), KINDIT_ERROR_ARGUMENT);
+    assert_int_equal(grid_check(NULL, &(Grid){1, 1, 1, 1 << 30, captions, NULL}), KINDIT_ERROR_ARGUMENT);
+    assert_int_equal(grid_check(NULL, &(Grid){1, 1, 1, 4, captions, NULL}), KINDIT_OK);
 }
 
 static void test_characters_differ(void **state) {
