@@ -48,7 +48,9 @@ static KinditStatus find_classes(Drawing *drawing, KinditContext *ctx, const cha
     const Model *model = drawing->model;
     while (*text) {
         char word[DIT_CLASS_NAME_SIZE];
-        size_t length = strcspn(text, ",");
+        text += strspn(text, " ");
+        size_t whole = strcspn(text, ","), length = whole;
+        while (length > 0 && text[length - 1] == ' ') length--;
         int found = -1;
         if (length < sizeof word) {
             memcpy(word, text, length);
@@ -62,7 +64,7 @@ static KinditStatus find_classes(Drawing *drawing, KinditContext *ctx, const cha
         if (drawing->n_classes >= model->dit->config.n_classes)
             return context_fail(ctx, KINDIT_ERROR_ARGUMENT, "a class is named twice in the list of classes");
         drawing->classes[drawing->n_classes++] = found;
-        text += length + (text[length] == ',');
+        text += whole + (text[whole] == ',');
     }
     return KINDIT_OK;
 }

@@ -72,7 +72,11 @@ KinditStatus kindit_train(KinditContext *ctx, const KinditTrainSettings *setting
     engine_close(&engine);
     if (result) {
         *result = (KinditTrainResult){.step = reached.step, .loss = reached.loss, .finished = reached.finished};
-        if (!status) status = file_path(result->model, ctx, "%s/checkpoints/step-%lld", run, (long long)reached.step);
+        if (!status || status == KINDIT_CANCELLED) {
+            KinditStatus named =
+                file_path(result->model, ctx, "%s/checkpoints/step-%lld", run, (long long)reached.step);
+            if (!status) status = named;
+        }
     }
     return status;
 }

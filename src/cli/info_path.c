@@ -1,4 +1,5 @@
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/file.h"
@@ -69,7 +70,7 @@ static void add_last_metrics(cJSON *json, const char *path) {
     char *key_end, *value_end;
     const char *key = strtok_r(header, ",\n", &key_end), *value = strtok_r(last, ",\n", &value_end);
     for (; key && value; key = strtok_r(NULL, ",\n", &key_end), value = strtok_r(NULL, ",\n", &value_end))
-        cJSON_AddStringToObject(object, key, value);
+        cJSON_AddNumberToObject(object, key, strtod(value, NULL));
 }
 
 static const char *describe_form(const ModelSource *source) {

@@ -13,9 +13,9 @@ const Option *model_options(int *n) {
          "DiT-S/2, DiT-B/2, DiT-L/2, DiT-XL/2, or /4, /8: sets width, depth, heads and patch", 0, 0, NULL},
         {"--kind", NULL, OPTION_CHOICE, &settings.kind, "kind|off",
          "kind: learngene and tailors (default); off: the plain DiT", 0, 0, NULL},
-        {"--width", NULL, OPTION_INT, &settings.width, "D", "width of a token", 1, 65536, NULL},
-        {"--depth", NULL, OPTION_INT, &settings.depth, "L", "number of blocks", 1, 1024, NULL},
-        {"--heads", NULL, OPTION_INT, &settings.heads, "N", "attention heads", 1, 1024, NULL},
+        {"--width", NULL, OPTION_INT, &settings.width, "D", "width of a token", 1, 16384, NULL},
+        {"--depth", NULL, OPTION_INT, &settings.depth, "L", "number of blocks", 1, 256, NULL},
+        {"--heads", NULL, OPTION_INT, &settings.heads, "N", "attention heads", 1, 256, NULL},
         {"--patch", NULL, OPTION_INT, &settings.patch, "P", "side of a patch", 1, 64, NULL},
         {"--mlp-ratio", NULL, OPTION_INT, &settings.mlp_ratio, "R",
          "hidden width of the MLP over the width (default 4)", 1, 16, NULL},
@@ -36,9 +36,9 @@ const Option *model_options(int *n) {
 
 const Option *model_shape_options(int *n) {
     static const Option options[] = {
-        {"--image-size", NULL, OPTION_INT, &settings.image_size, "N", "side of the model's input (default 32)", 1,
-         16384, NULL},
-        {"--channels", NULL, OPTION_INT, &settings.channels, "N", "channels of the model's input (default 4)", 1, 1024,
+        {"--image-size", NULL, OPTION_INT, &settings.image_size, "N", "side of the model's input (default 32)", 1, 4096,
+         NULL},
+        {"--channels", NULL, OPTION_INT, &settings.channels, "N", "channels of the model's input (default 4)", 1, 64,
          NULL},
         {"--n-classes", NULL, OPTION_INT, &settings.n_classes, "N", "number of classes (default 1000; bench: 10)", 1,
          DIT_MAX_CLASSES, NULL},

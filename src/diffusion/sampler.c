@@ -62,17 +62,19 @@ static KinditStatus check_settings(const Model *model, const SamplerSettings *s,
     return KINDIT_OK;
 }
 
-// The schedule that the model was trained with, as its config says, respaced to the steps asked for.
+// The schedule that the model was trained with, as its config says (DiT's where it says nothing), respaced to the steps
+// asked for.
 static KinditStatus open_schedule(Schedule *out, const Model *model, int steps) {
     int64_t n = 1000;
     double first = 1e-4, last = 0.02;
     const cJSON *training = cJSON_GetObjectItemCaseSensitive(model->config, "training");
-    if (training) {
-        const char *name = "config.json: training";
+    const char *name = "the model's config: training";
+    if (cJSON_HasObjectItem(training, "diffusion_steps"))
         TRY(json_get_int(training, model->ctx, name, "diffusion_steps", 1, INT32_MAX, &n));
+    if (cJSON_HasObjectItem(training, "beta_first"))
         TRY(json_get_double(training, model->ctx, name, "beta_first", &first));
+    if (cJSON_HasObjectItem(training, "beta_last"))
         TRY(json_get_double(training, model->ctx, name, "beta_last", &last));
-    }
     Schedule full;
     TRY(schedule_create(&full, model->ctx, (int)n, first, last));
     KinditStatus status = schedule_respace(out, model->ctx, &full, steps, false);

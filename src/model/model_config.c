@@ -129,7 +129,7 @@ KinditStatus model_config_parse(const cJSON *json, KinditContext *ctx, const cha
     TRY(json_get_array(json, ctx, name, "classes", &array));
     config->n_classes = cJSON_GetArraySize(array);
     KinditStatus status = dit_config_check(config, ctx);
-    if (status) return context_prefix(ctx, status, name);
+    if (status) return context_prefix(ctx, KINDIT_ERROR_FORMAT, name); // the file is wrong, not the caller
     TRY(memory_alloc(ctx, (size_t)config->n_classes, sizeof **classes, classes));
     status = parse_classes(array, ctx, name, *classes, config->n_classes);
     if (status) memory_free(classes);

@@ -16,7 +16,7 @@ typedef struct TrainSettings {
     double max_seconds;    // stop in an orderly way after this long (0: no limit); resume goes on
     double lr, weight_decay, beta1, beta2, adam_eps, ema_decay;
     int64_t warmup; // steps of linear warm-up of lr (0: none, as DiT)
-    int64_t decay;  // last steps over which lr falls linearly to 0 (0: none, as DiT)
+    int64_t decay; // last steps over which lr falls linearly to 0 (0: none, as DiT); a resume to other `steps` moves it
     double label_dropout;
     bool mse_only;       // Eq. 1; a model without learned sigma always trains so
     int diffusion_steps; // 1000
