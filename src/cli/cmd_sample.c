@@ -114,7 +114,10 @@ static KinditStatus draw_grid(Image *page, const Samples *samples, const KinditM
     const char **captions;
     int n = count_rows(&samples->info);
     TRY(memory_alloc(samples->ctx, (size_t)n, sizeof *captions, &captions));
-    for (int i = 0; i < n; i++) captions[i] = kindit_model_class_name(model, page ? samples->row_class[i] : i);
+    for (int i = 0; i < n; i++) {
+        int any = samples->info.n_classes > 0 ? i : -1; // before the drawing: some class, or the learngene
+        captions[i] = kindit_model_class_name(model, page ? samples->row_class[i] : any);
+    }
     Grid grid = {samples->info.image_size, samples->info.channels, n, (int)settings.n, captions, samples->pixels};
     KinditStatus status = page ? grid_draw(page, samples->ctx, &grid) : grid_check(samples->ctx, &grid);
     memory_free(&captions);
