@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A training step of several sizes, kernel by kernel, against this machine's own peak, learngene and tailors beside the plain
 # DiT; and the same step with 10 and with 1000 classes. Date, machine and commands go with the figures, for
-# docs/benchmarks.md. About four minutes on two cores.
+# docs/benchmarks.md. About three minutes on two cores.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 date -u '+%Y-%m-%d %H:%M UTC'
