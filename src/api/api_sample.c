@@ -47,24 +47,16 @@ static void drawing_close(Drawing *drawing) {
 static KinditStatus find_classes(Drawing *drawing, KinditContext *ctx, const char *text) {
     const Model *model = drawing->model;
     while (*text) {
-        char word[DIT_CLASS_NAME_SIZE];
-        text += strspn(text, " ");
-        size_t whole = strcspn(text, ","), length = whole;
-        while (length > 0 && text[length - 1] == ' ') length--;
-        int found = -1;
-        if (length < sizeof word) {
-            memcpy(word, text, length);
-            word[length] = '\0';
-            found = model_find_class(model, word);
-        }
+        char wanted[MODEL_CLASS_WANTED_SIZE];
+        size_t length = strcspn(text, ",");
+        int found = model_classes_find_part(model->classes, model->dit->config.n_classes, text, length, wanted);
         if (found < 0)
             return context_fail(ctx, KINDIT_ERROR_ARGUMENT,
-                                "the model has no class '%.*s'; see its classes with `kindit info`",
-                                length < 64 ? (int)length : 64, text);
+                                "the model has no class '%.64s'; see its classes with `kindit info`", wanted);
         if (drawing->n_classes >= model->dit->config.n_classes)
             return context_fail(ctx, KINDIT_ERROR_ARGUMENT, "a class is named twice in the list of classes");
         drawing->classes[drawing->n_classes++] = found;
-        text += whole + (text[whole] == ',');
+        text += length + (text[length] == ',');
     }
     return KINDIT_OK;
 }

@@ -82,6 +82,16 @@ int model_classes_find(const ModelClass *classes, int n_classes, const char *id_
     return -1;
 }
 
+int model_classes_find_part(const ModelClass *classes, int n_classes, const char *list, size_t length,
+                            char wanted[MODEL_CLASS_WANTED_SIZE]) {
+    for (; length > 0 && list[0] == ' '; length--) list++;
+    while (length > 0 && list[length - 1] == ' ') length--;
+    if (length >= MODEL_CLASS_WANTED_SIZE) length = MODEL_CLASS_WANTED_SIZE - 1; // longer than any name: found nowhere
+    memcpy(wanted, list, length);
+    wanted[length] = '\0';
+    return model_classes_find(classes, n_classes, wanted);
+}
+
 static KinditStatus parse_classes(const cJSON *array, KinditContext *ctx, const char *where, ModelClass *out, int n) {
     const cJSON *item = array->child;
     for (int c = 0; c < n; c++, item = item->next) {

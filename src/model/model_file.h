@@ -45,6 +45,11 @@ KinditStatus model_write(const Model *model, const char *path, Dtype dtype, bool
 // Index of a class by id, then by name; -1 when absent.
 int model_find_class(const Model *model, const char *id_or_name);
 int model_classes_find(const ModelClass *classes, int n_classes, const char *id_or_name);
+// The same for list[0..length-1], one part of a list of classes: blanks around it are ignored. `wanted` receives what
+// was looked for, cut where it is longer than any name.
+enum { MODEL_CLASS_WANTED_SIZE = 2 * DIT_CLASS_NAME_SIZE };
+int model_classes_find_part(const ModelClass *classes, int n_classes, const char *list, size_t length,
+                            char wanted[MODEL_CLASS_WANTED_SIZE]);
 
 // The config document <-> structure. A newer "format" is refused, and so are bad class ids and one given twice, both
 // ways. `name` stands for the file in messages. *classes [config->n_classes] is freed with memory_free, *out with

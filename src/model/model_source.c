@@ -112,16 +112,11 @@ static KinditStatus fail_absent(const ModelSource *source, KinditContext *ctx, c
                         known ? "no tailor file for class" : "no class", wanted, list);
 }
 
-// Adds the class named by list[0..length-1], blanks around it ignored.
+// Adds the class named by list[0..length-1].
 static KinditStatus choose_one(const ModelSource *source, KinditContext *ctx, const char *list, size_t length,
                                bool *taken, int *index) {
-    char wanted[2 * DIT_CLASS_NAME_SIZE];
-    for (; length > 0 && list[0] == ' '; length--) list++;
-    while (length > 0 && list[length - 1] == ' ') length--;
-    if (length >= sizeof wanted) length = sizeof wanted - 1; // longer than any name: found nowhere
-    memcpy(wanted, list, length);
-    wanted[length] = '\0';
-    int c = *index = model_classes_find(source->classes, source->dit_config.n_classes, wanted);
+    char wanted[MODEL_CLASS_WANTED_SIZE];
+    int c = *index = model_classes_find_part(source->classes, source->dit_config.n_classes, list, length, wanted);
     if (c < 0 || !has_tailor(source, c)) return fail_absent(source, ctx, wanted, c >= 0);
     if (taken[c])
         return context_fail(ctx, KINDIT_ERROR_ARGUMENT, "class \"%s\" is asked for twice", source->classes[c].id);
