@@ -50,10 +50,6 @@ void model_close(Model **model) {
     memory_free(model);
 }
 
-int model_find_class(const Model *model, const char *id_or_name) {
-    return model_classes_find(model->classes, model->dit->config.n_classes, id_or_name);
-}
-
 static KinditStatus write_weights(const Model *model, const char *path, const cJSON *config, Dtype dtype) {
     char *text = cJSON_PrintUnformatted(config);
     if (!text) return context_fail(model->ctx, KINDIT_ERROR_MEMORY, "%s: out of memory for the config", path);

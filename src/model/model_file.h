@@ -43,7 +43,6 @@ void model_close(Model **model);
 KinditStatus model_write(const Model *model, const char *path, Dtype dtype, bool overwrite);
 
 // Index of a class by id, then by name; -1 when absent.
-int model_find_class(const Model *model, const char *id_or_name);
 int model_classes_find(const ModelClass *classes, int n_classes, const char *id_or_name);
 // The same for list[0..length-1], one part of a list of classes: blanks around it are ignored. `wanted` receives what
 // was looked for, cut where it is longer than any name.

@@ -26,8 +26,8 @@ static void check_round_trip(Scratch *scratch, bool factored, Dtype dtype, const
     // In another order, a part only, by id and by name; an id goes before a name: "a" is also the name of c-1.x.
     assert_ok(scratch->ctx, model_open(&read, scratch->ctx, engine, path, "d, Letter B,a"));
     models_assert_equal(read, model, (int[]){3, 1, 0}, 3, dtype);
-    assert_int_equal(model_find_class(read, "Letter D"), 0);
-    assert_int_equal(model_find_class(read, "c-1.x"), -1);
+    assert_int_equal(model_classes_find(read->classes, read->dit->config.n_classes, "Letter D"), 0);
+    assert_int_equal(model_classes_find(read->classes, read->dit->config.n_classes, "c-1.x"), -1);
     model_close(&read);
     assert_ok(scratch->ctx, model_open(&read, scratch->ctx, engine, path, ""));
     models_assert_equal(read, model, NULL, 0, dtype);
