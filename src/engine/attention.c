@@ -134,8 +134,11 @@ static void attend_head(const AttentionShape *shape, const AttentionTiles *tiles
     }
 }
 
-void engine_attention_forward(Engine *engine, int batch, int tokens, int width, int heads, int stride, const float *q,
-                              const float *k, const float *v, float *out, float *lse) {
+void engine_attention_forward(Engine *engine, int batch, int tokens, int width, int heads, int stride,
+                              Activation rows_q, Activation rows_k, Activation rows_v, Activation rows_out,
+                              float *lse) {
+    const float *q = rows_q.data, *k = rows_k.data, *v = rows_v.data;
+    float *out = rows_out.data;
     engine_profile_begin(engine);
     const AttentionShape shape = attention_shape(tokens, width, heads, stride);
     int tasks = batch * heads;
@@ -211,9 +214,12 @@ static void attend_head_backward(const AttentionShape *shape, const AttentionTil
     }
 }
 
-void engine_attention_backward(Engine *engine, int batch, int tokens, int width, int heads, int stride, const float *q,
-                               const float *k, const float *v, const float *out, const float *lse, const float *dout,
-                               float *dq, float *dk, float *dv) {
+void engine_attention_backward(Engine *engine, int batch, int tokens, int width, int heads, int stride,
+                               Activation rows_q, Activation rows_k, Activation rows_v, Activation rows_out,
+                               const float *lse, Activation rows_dout, Activation rows_dq, Activation rows_dk,
+                               Activation rows_dv) {
+    const float *q = rows_q.data, *k = rows_k.data, *v = rows_v.data, *out = rows_out.data, *dout = rows_dout.data;
+    float *dq = rows_dq.data, *dk = rows_dk.data, *dv = rows_dv.data;
     engine_profile_begin(engine);
     const AttentionShape shape = attention_shape(tokens, width, heads, stride);
     int tasks = batch * heads;

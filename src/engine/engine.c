@@ -52,6 +52,25 @@ const char *engine_describe(const Engine *engine) {
     return engine->description;
 }
 
+// ---- activations ---------------------------------------------------------------------------------------------------
+
+size_t engine_type_size(EngineType type) {
+    return type == ENGINE_BF16 ? sizeof(uint16_t) : sizeof(float);
+}
+
+size_t engine_type_floats(EngineType type, size_t n) {
+    return (n * engine_type_size(type) + sizeof(float) - 1) / sizeof(float);
+}
+
+Activation activation_f32(const float *data) {
+    return (Activation){.data = (void *)data};
+}
+
+Activation activation_at(Activation from, size_t offset) {
+    if (from.data) from.data = (char *)from.data + offset * engine_type_size(from.type);
+    return from;
+}
+
 // ---- memory --------------------------------------------------------------------------------------------------------
 
 // A buffer is preceded by a cache line that keeps its size in bytes; that line is not counted as allocated.

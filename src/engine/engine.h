@@ -32,13 +32,28 @@ void engine_copy(Engine *engine, float *to, const float *from, size_t n);
 void engine_zero(Engine *engine, float *buffer, size_t n);
 bool engine_all_finite(Engine *engine, const float *buffer, size_t n);
 
+// ---- activations: what layers hand to each other -------------------------------------------------------------------
+// Stored in fp32, or in bf16 (rounded to nearest even) for half the memory. What a kernel keeps in cache, every sum,
+// all parameters and their gradients are fp32; a product whose rows come in bf16 rounds its weights to bf16 too, so
+// that its operands are those of a processor with bf16 instructions.
+typedef enum EngineType { ENGINE_F32, ENGINE_BF16 } EngineType;
+typedef struct Activation {
+    void *data; // NULL: none
+    EngineType type;
+    bool gelu; // a product reads gelu(data) (tanh form), and its dx is the gradient of data itself
+} Activation;
+size_t engine_type_size(EngineType type);                 // bytes of an element
+size_t engine_type_floats(EngineType type, size_t n);     // floats of engine memory that n elements take
+Activation activation_f32(const float *data);             // an fp32 buffer as an activation
+Activation activation_at(Activation from, size_t offset); // `offset` elements further on
+
 // ---- dense product: y (N, m2) = x (N, m1) W^T + b,  W (m2, m1) as PyTorch stores it --------------------------------
 size_t engine_linear_scratch(int n, int m1, int m2); // floats of scratch for forward or backward
-void engine_linear_forward(Engine *engine, int n, int m1, int m2, const float *x, const float *W,
-                           const float *bias /* (m2) or NULL */, float *y);
-// dx (N, m1) or NULL, dW (m2, m1) or NULL, dbias (m2) or NULL
-void engine_linear_backward(Engine *engine, int n, int m1, int m2, const float *x, const float *W, const float *dy,
-                            float *dx, bool accumulate, float *dW, float *dbias);
+void engine_linear_forward(Engine *engine, int n, int m1, int m2, Activation x, const float *W,
+                           const float *bias /* (m2) or NULL */, Activation y);
+// dx (N, m1) or none, dW (m2, m1) or NULL, dbias (m2) or NULL
+void engine_linear_backward(Engine *engine, int n, int m1, int m2, Activation x, const float *W, Activation dy,
+                            Activation dx, bool accumulate, float *dW, float *dbias);
 
 // ---- class-gated low-rank product (paper Eq. 5 and 8) --------------------------------------------------------------
 //     y = ((x [U_G; U_c]^T) * [s_G s_c]) [V_G; V_c] + b          c the class of the row's sample
@@ -73,9 +88,9 @@ size_t engine_gated_scratch(const GatedShape *shape, int n_samples, int n_slots)
 // a (n_samples * rows, N_G + N_T) receives x [U_G; U_c]^T before sigma (backward needs it); its tail columns are 0
 // where no tailor is open.
 void engine_gated_forward(Engine *engine, const GatedShape *shape, const Gate *gate, const GatedWeights *w,
-                          const float *x, float *a, float *y);
+                          Activation x, Activation a, Activation y);
 void engine_gated_backward(Engine *engine, const GatedShape *shape, const Gate *gate, const GatedWeights *w,
-                           const float *x, const float *a, const float *dy, float *dx /* or NULL */, bool accumulate,
+                           Activation x, Activation a, Activation dy, Activation dx /* or none */, bool accumulate,
                            const GatedGradients *dw);
 
 // ---- attention: softmax(q k^T / sqrt(d)) v, heads h of width d side by side in D = h * d ---------------------------
@@ -83,29 +98,30 @@ void engine_gated_backward(Engine *engine, const GatedShape *shape, const Gate *
 // stride 3D), or are three buffers (stride D). out (B*T, D). lse (B, h, T): log-sum-exp of each row, kept for backward.
 // Floats of scratch with engine_threads() == threads: each thread keeps the tiles of the (sample, head) it works on.
 size_t engine_attention_scratch(int threads, int batch, int tokens, int width, int heads, bool backward);
-void engine_attention_forward(Engine *engine, int batch, int tokens, int width, int heads, int stride, const float *q,
-                              const float *k, const float *v, float *out, float *lse);
-void engine_attention_backward(Engine *engine, int batch, int tokens, int width, int heads, int stride, const float *q,
-                               const float *k, const float *v, const float *out, const float *lse, const float *dout,
-                               float *dq, float *dk, float *dv); // dq, dk, dv have the same stride, overwritten
+void engine_attention_forward(Engine *engine, int batch, int tokens, int width, int heads, int stride, Activation q,
+                              Activation k, Activation v, Activation out, float *lse);
+void engine_attention_backward(Engine *engine, int batch, int tokens, int width, int heads, int stride, Activation q,
+                               Activation k, Activation v, Activation out, const float *lse, Activation dout,
+                               Activation dq, Activation dk,
+                               Activation dv); // dq, dk, dv have the same stride, overwritten
 
 // ---- LayerNorm (eps 1e-6, no affine) with adaLN modulation: y = norm(x) * (1 + scale_b) + shift_b ------------------
 // x, y (B*T, D); shift, scale: row b at shift + b * stride (they lie inside the (B, 6D) adaLN output). mean, rstd
 // (B*T).
 void engine_norm_modulate_forward(Engine *engine, int batch, int tokens, int width, const float *x, const float *shift,
-                                  const float *scale, int stride, float *y, float *mean, float *rstd);
+                                  const float *scale, int stride, Activation y, float *mean, float *rstd);
 // dx accumulates if asked; dshift, dscale (same stride) are overwritten.
 void engine_norm_modulate_backward(Engine *engine, int batch, int tokens, int width, const float *x, const float *scale,
-                                   int stride, const float *mean, const float *rstd, const float *dy, float *dx,
+                                   int stride, const float *mean, const float *rstd, Activation dy, float *dx,
                                    bool accumulate, float *dshift, float *dscale);
 
 // ---- gated residual (adaLN-Zero): out = x + gate_b * y -------------------------------------------------------------
 // x, y, out (B*T, D), gate row b at gate + b * stride; out may be x.
-void engine_residual_forward(Engine *engine, int batch, int tokens, int width, const float *x, const float *y,
+void engine_residual_forward(Engine *engine, int batch, int tokens, int width, const float *x, Activation y,
                              const float *gate, int stride, float *out);
 // Given dout: dy = gate_b * dout, dgate_b = sum over tokens of y * dout (overwritten). (dx is dout itself.)
-void engine_residual_backward(Engine *engine, int batch, int tokens, int width, const float *y, const float *gate,
-                              int stride, const float *dout, float *dy, float *dgate);
+void engine_residual_backward(Engine *engine, int batch, int tokens, int width, Activation y, const float *gate,
+                              int stride, const float *dout, Activation dy, float *dgate);
 
 // ---- elementwise ---------------------------------------------------------------------------------------------------
 void engine_gelu_forward(Engine *engine, size_t n, const float *x, float *y); // tanh form; error bound in activation.c

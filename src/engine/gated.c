@@ -369,7 +369,9 @@ static double count_products(const GatedShape *shape, const Gate *gate, double w
 }
 
 void engine_gated_forward(Engine *engine, const GatedShape *shape, const Gate *gate, const GatedWeights *w,
-                          const float *x, float *a, float *y) {
+                          Activation rows_x, Activation rows_a, Activation rows_y) {
+    const float *x = rows_x.data;
+    float *a = rows_a.data, *y = rows_y.data;
     engine_profile_begin(engine);
     Chain chain = {.shape = shape,
                    .gate = gate,
@@ -387,8 +389,10 @@ void engine_gated_forward(Engine *engine, const GatedShape *shape, const Gate *g
 }
 
 void engine_gated_backward(Engine *engine, const GatedShape *shape, const Gate *gate, const GatedWeights *w,
-                           const float *x, const float *a, const float *dy, float *dx, bool accumulate,
-                           const GatedGradients *dw) {
+                           Activation rows_x, Activation rows_a, Activation rows_dy, Activation rows_dx,
+                           bool accumulate, const GatedGradients *dw) {
+    const float *x = rows_x.data, *a = rows_a.data, *dy = rows_dy.data;
+    float *dx = rows_dx.data;
     engine_profile_begin(engine);
     int n = gate->n_samples * shape->rows, m1 = shape->m1, m2 = shape->m2, all = components(shape);
     float *scratch = engine->scratch, *dh = scratch_take(&scratch, (size_t)n * (size_t)all);

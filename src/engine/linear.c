@@ -24,8 +24,10 @@ static void multiply(Engine *engine, int n, int k, int m, const float *x, const 
     }
 }
 
-void engine_linear_forward(Engine *engine, int n, int m1, int m2, const float *x, const float *W, const float *bias,
-                           float *y) {
+void engine_linear_forward(Engine *engine, int n, int m1, int m2, Activation rows_x, const float *W, const float *bias,
+                           Activation rows_y) {
+    const float *x = rows_x.data;
+    float *y = rows_y.data;
     engine_profile_begin(engine);
     panel_pack_transposed(engine, m1, m2, PANEL_WIDTH, W, m1, engine->scratch);
     multiply(engine, n, m1, m2, x, engine->scratch, bias, y, false);
@@ -33,8 +35,10 @@ void engine_linear_forward(Engine *engine, int n, int m1, int m2, const float *x
     engine_profile_end(engine, KERNEL_LINEAR_FORWARD, 2 * rows * in * out, 4 * (rows * (in + out) + in * out));
 }
 
-void engine_linear_backward(Engine *engine, int n, int m1, int m2, const float *x, const float *W, const float *dy,
-                            float *dx, bool accumulate, float *dW, float *dbias) {
+void engine_linear_backward(Engine *engine, int n, int m1, int m2, Activation rows_x, const float *W,
+                            Activation rows_dy, Activation rows_dx, bool accumulate, float *dW, float *dbias) {
+    const float *x = rows_x.data, *dy = rows_dy.data;
+    float *dx = rows_dx.data;
     engine_profile_begin(engine);
     if (dx) {
         panel_pack(engine, m2, m1, PANEL_WIDTH, W, m1, engine->scratch);

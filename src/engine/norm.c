@@ -26,7 +26,8 @@ ENGINE_CLONES static void norm_modulate_row(int width, const float *x, const flo
 }
 
 void engine_norm_modulate_forward(Engine *engine, int batch, int tokens, int width, const float *x, const float *shift,
-                                  const float *scale, int stride, float *y, float *mean, float *rstd) {
+                                  const float *scale, int stride, Activation rows_y, float *mean, float *rstd) {
+    float *y = rows_y.data;
     engine_profile_begin(engine);
     size_t rows = (size_t)batch * (size_t)tokens;
 #pragma omp parallel for num_threads(engine->threads) schedule(static)
@@ -60,8 +61,9 @@ ENGINE_CLONES static void norm_modulate_row_backward(int width, const float *x, 
 }
 
 void engine_norm_modulate_backward(Engine *engine, int batch, int tokens, int width, const float *x, const float *scale,
-                                   int stride, const float *mean, const float *rstd, const float *dy, float *dx,
+                                   int stride, const float *mean, const float *rstd, Activation rows_dy, float *dx,
                                    bool accumulate, float *dshift, float *dscale) {
+    const float *dy = rows_dy.data;
     engine_profile_begin(engine);
 #pragma omp parallel for num_threads(engine->threads) schedule(static)
     for (int b = 0; b < batch; b++) {
@@ -82,8 +84,9 @@ ENGINE_CLONES static void residual_row(int width, const float *x, const float *y
     for (int i = 0; i < width; i++) out[i] = x[i] + gate[i] * y[i];
 }
 
-void engine_residual_forward(Engine *engine, int batch, int tokens, int width, const float *x, const float *y,
+void engine_residual_forward(Engine *engine, int batch, int tokens, int width, const float *x, Activation rows_y,
                              const float *gate, int stride, float *out) {
+    const float *y = rows_y.data;
     engine_profile_begin(engine);
     size_t rows = (size_t)batch * (size_t)tokens;
 #pragma omp parallel for num_threads(engine->threads) schedule(static)
@@ -104,8 +107,10 @@ ENGINE_CLONES static void residual_row_backward(int width, const float *y, const
     }
 }
 
-void engine_residual_backward(Engine *engine, int batch, int tokens, int width, const float *y, const float *gate,
-                              int stride, const float *dout, float *dy, float *dgate) {
+void engine_residual_backward(Engine *engine, int batch, int tokens, int width, Activation rows_y, const float *gate,
+                              int stride, const float *dout, Activation rows_dy, float *dgate) {
+    const float *y = rows_y.data;
+    float *dy = rows_dy.data;
     engine_profile_begin(engine);
 #pragma omp parallel for num_threads(engine->threads) schedule(static)
     for (int b = 0; b < batch; b++) {

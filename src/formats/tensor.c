@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/bf16.h"
 #include "formats/safetensors.h"
 
 static const struct {
@@ -79,7 +80,7 @@ KinditStatus tensor_read_float(const Tensor *tensor, KinditContext *ctx, size_t 
         for (size_t i = 0; i < n; i++) {
             uint16_t half;
             memcpy(&half, source + 2 * i, sizeof half);
-            out[i] = is_bf16 ? float_from_bits((uint32_t)half << 16) : float_from_f16(half);
+            out[i] = is_bf16 ? bf16_to_float(half) : float_from_f16(half);
         }
     } else if (tensor->dtype == DTYPE_F64) {
         for (size_t i = 0; i < n; i++) {
@@ -95,11 +96,5 @@ KinditStatus tensor_read_float(const Tensor *tensor, KinditContext *ctx, size_t 
 }
 
 void tensor_to_bf16(const float *in, uint16_t *out, size_t n) {
-    for (size_t i = 0; i < n; i++) {
-        uint32_t bits;
-        memcpy(&bits, in + i, sizeof bits);
-        bool nan = (bits & 0x7fffffff) > 0x7f800000;
-        uint32_t rounded = bits + 0x7fff + (bits >> 16 & 1); // to nearest, ties to even
-        out[i] = (uint16_t)(nan ? bits >> 16 | 0x40 : rounded >> 16);
-    }
+    for (size_t i = 0; i < n; i++) out[i] = bf16_from_float(in[i]);
 }

@@ -222,12 +222,14 @@ static Pass dit_pass(const Dit *dit, DitWorkspace *w, const float *shared, float
 }
 
 static void linear_forward(const Pass *p, const Linear *linear, const float *x, float *saved, float *y) {
-    linear->kind->forward(linear, p->engine, p->gate, p->shared, x, saved, y);
+    linear->kind->forward(linear, p->engine, p->gate, p->shared, activation_f32(x), activation_f32(saved),
+                          activation_f32(y));
 }
 
 static void linear_backward(const Pass *p, const Linear *linear, const float *x, const float *saved, const float *dy,
                             float *dx, bool accumulate) {
-    linear->kind->backward(linear, p->engine, p->gate, p->shared, x, saved, dy, dx, accumulate, p->dshared);
+    linear->kind->backward(linear, p->engine, p->gate, p->shared, activation_f32(x), activation_f32(saved),
+                           activation_f32(dy), activation_f32(dx), accumulate, p->dshared);
 }
 
 // Where q, k, v begin in a block's qkv buffer, and how far apart its rows are.
@@ -286,21 +288,24 @@ static void block_forward(const Pass *p, const DitBlock *block, BlockActivations
 
     linear_forward(p, &block->adaln, p->w->c_silu, a->saved_adaln, a->ada);
 
-    engine_norm_modulate_forward(e, B, T, D, a->x_in, shift1, scale1, stride, a->norm1, a->mean1, a->rstd1);
+    engine_norm_modulate_forward(e, B, T, D, a->x_in, shift1, scale1, stride, activation_f32(a->norm1), a->mean1,
+                                 a->rstd1);
     linear_forward(p, &block->q, a->norm1, a->saved_q, qkv.q);
     if (!p->dit->config.fused_qkv) {
         linear_forward(p, &block->k, a->norm1, a->saved_k, qkv.k);
         linear_forward(p, &block->v, a->norm1, a->saved_v, qkv.v);
     }
-    engine_attention_forward(e, B, T, D, heads, qkv.stride, qkv.q, qkv.k, qkv.v, a->attention, a->lse);
+    engine_attention_forward(e, B, T, D, heads, qkv.stride, activation_f32(qkv.q), activation_f32(qkv.k),
+                             activation_f32(qkv.v), activation_f32(a->attention), a->lse);
     linear_forward(p, &block->o, a->attention, a->saved_o, a->o);
-    engine_residual_forward(e, B, T, D, a->x_in, a->o, gate1, stride, a->x_mid);
+    engine_residual_forward(e, B, T, D, a->x_in, activation_f32(a->o), gate1, stride, a->x_mid);
 
-    engine_norm_modulate_forward(e, B, T, D, a->x_mid, shift2, scale2, stride, a->norm2, a->mean2, a->rstd2);
+    engine_norm_modulate_forward(e, B, T, D, a->x_mid, shift2, scale2, stride, activation_f32(a->norm2), a->mean2,
+                                 a->rstd2);
     linear_forward(p, &block->in, a->norm2, a->saved_in, a->in);
     engine_gelu_forward(e, hidden, a->in, a->gelu);
     linear_forward(p, &block->out, a->gelu, a->saved_out, a->out);
-    engine_residual_forward(e, B, T, D, a->x_mid, a->out, gate2, stride, x_out);
+    engine_residual_forward(e, B, T, D, a->x_mid, activation_f32(a->out), gate2, stride, x_out);
 }
 
 // w->dx holds dL/dx_out on entry and dL/dx_in on return.
@@ -314,24 +319,25 @@ static void block_backward(const Pass *p, const DitBlock *block, const BlockActi
     float *dshift2 = w->dada + 3 * D, *dscale2 = w->dada + 4 * D, *dgate2 = w->dada + 5 * D;
     QkvView qkv = qkv_view(p, a->qkv), dqkv = qkv_view(p, w->dqkv);
 
-    engine_residual_backward(e, B, T, D, a->out, gate2, stride, w->dx, w->dy, dgate2);
+    engine_residual_backward(e, B, T, D, activation_f32(a->out), gate2, stride, w->dx, activation_f32(w->dy), dgate2);
     linear_backward(p, &block->out, a->gelu, a->saved_out, w->dy, w->dh, false);
     engine_gelu_backward(e, hidden, a->in, w->dh, w->dh);
     linear_backward(p, &block->in, a->norm2, a->saved_in, w->dh, w->dn, false);
-    engine_norm_modulate_backward(e, B, T, D, a->x_mid, scale2, stride, a->mean2, a->rstd2, w->dn, w->dx, true, dshift2,
-                                  dscale2);
+    engine_norm_modulate_backward(e, B, T, D, a->x_mid, scale2, stride, a->mean2, a->rstd2, activation_f32(w->dn),
+                                  w->dx, true, dshift2, dscale2);
 
-    engine_residual_backward(e, B, T, D, a->o, gate1, stride, w->dx, w->dy, dgate1);
+    engine_residual_backward(e, B, T, D, activation_f32(a->o), gate1, stride, w->dx, activation_f32(w->dy), dgate1);
     linear_backward(p, &block->o, a->attention, a->saved_o, w->dy, w->dn, false);
-    engine_attention_backward(e, B, T, D, heads, qkv.stride, qkv.q, qkv.k, qkv.v, a->attention, a->lse, w->dn, dqkv.q,
-                              dqkv.k, dqkv.v);
+    engine_attention_backward(e, B, T, D, heads, qkv.stride, activation_f32(qkv.q), activation_f32(qkv.k),
+                              activation_f32(qkv.v), activation_f32(a->attention), a->lse, activation_f32(w->dn),
+                              activation_f32(dqkv.q), activation_f32(dqkv.k), activation_f32(dqkv.v));
     linear_backward(p, &block->q, a->norm1, a->saved_q, dqkv.q, w->dn, false);
     if (!p->dit->config.fused_qkv) {
         linear_backward(p, &block->k, a->norm1, a->saved_k, dqkv.k, w->dn, true);
         linear_backward(p, &block->v, a->norm1, a->saved_v, dqkv.v, w->dn, true);
     }
-    engine_norm_modulate_backward(e, B, T, D, a->x_in, scale1, stride, a->mean1, a->rstd1, w->dn, w->dx, true, dshift1,
-                                  dscale1);
+    engine_norm_modulate_backward(e, B, T, D, a->x_in, scale1, stride, a->mean1, a->rstd1, activation_f32(w->dn), w->dx,
+                                  true, dshift1, dscale1);
 
     linear_backward(p, &block->adaln, w->c_silu, a->saved_adaln, w->dada, w->dc_silu, true);
 }
@@ -342,7 +348,8 @@ static void final_forward(const Pass *p, float *output) {
     DitWorkspace *w = p->w;
     int D = p->D;
     linear_forward(p, &p->dit->final_adaln, w->c_silu, NULL, w->ada);
-    engine_norm_modulate_forward(p->engine, p->B, p->T, D, w->x, w->ada, w->ada + D, 2 * D, w->norm, w->mean, w->rstd);
+    engine_norm_modulate_forward(p->engine, p->B, p->T, D, w->x, w->ada, w->ada + D, 2 * D, activation_f32(w->norm),
+                                 w->mean, w->rstd);
     linear_forward(p, &p->dit->final_linear, w->norm, NULL, w->out_patches);
     engine_unpatchify(p->engine, p->B, dit_config_out_channels(config), config->image_size, config->patch,
                       w->out_patches, output);
@@ -356,8 +363,8 @@ static void final_backward(const Pass *p, const float *doutput) {
     engine_unpatchify_backward(p->engine, p->B, dit_config_out_channels(config), config->image_size, config->patch,
                                doutput, dpatches);
     linear_backward(p, &p->dit->final_linear, w->norm, NULL, dpatches, w->dn, false);
-    engine_norm_modulate_backward(p->engine, p->B, p->T, D, w->x, w->ada + D, 2 * D, w->mean, w->rstd, w->dn, w->dx,
-                                  false, w->dfinal_ada, w->dfinal_ada + D);
+    engine_norm_modulate_backward(p->engine, p->B, p->T, D, w->x, w->ada + D, 2 * D, w->mean, w->rstd,
+                                  activation_f32(w->dn), w->dx, false, w->dfinal_ada, w->dfinal_ada + D);
     linear_backward(p, &p->dit->final_adaln, w->c_silu, NULL, w->dfinal_ada, w->dc_silu, false);
 }
 

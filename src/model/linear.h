@@ -30,17 +30,17 @@ typedef struct LinearKind {
     // Initial values of the shared rows (class_index < 0) or of one class's tailor rows, into `vector`: host memory,
     // zeroed before, shaped as the shared or as a tailor vector.
     void (*init)(const Linear *linear, uint64_t seed, int class_index, float *vector);
-    // Floats per row that forward leaves in `saved` for backward.
+    // Elements per row that forward leaves in `saved` for backward.
     int (*saved)(const Linear *linear);
     // Floats of engine scratch for forward or backward, whichever needs more.
     size_t (*scratch)(const Linear *linear, int n_samples, int n_slots);
     // x (n_samples * rows, m1) -> y (n_samples * rows, m2). `shared` is the shared vector; the gate carries the
     // tailors.
-    void (*forward)(const Linear *linear, Engine *engine, const Gate *gate, const float *shared, const float *x,
-                    float *saved, float *y);
-    // dx (+)= dL/dx unless dx is NULL; gradients are added to dshared (NULL: frozen) and to gate->dtailor.
-    void (*backward)(const Linear *linear, Engine *engine, const Gate *gate, const float *shared, const float *x,
-                     const float *saved, const float *dy, float *dx, bool accumulate, float *dshared);
+    void (*forward)(const Linear *linear, Engine *engine, const Gate *gate, const float *shared, Activation x,
+                    Activation saved, Activation y);
+    // dx (+)= dL/dx unless dx is none; gradients are added to dshared (NULL: frozen) and to gate->dtailor.
+    void (*backward)(const Linear *linear, Engine *engine, const Gate *gate, const float *shared, Activation x,
+                     Activation saved, Activation dy, Activation dx, bool accumulate, float *dshared);
     // 2 x multiply-adds of one row with `tailor_components` components of tailors open (N_T: one class's).
     double (*flops)(const Linear *linear, double tailor_components);
     // W (m2, m1) = the dense matrix for the class of `tailor` (NULL: the learngene alone). Host memory.

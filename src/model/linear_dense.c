@@ -45,15 +45,15 @@ static size_t dense_scratch(const Linear *linear, int n_samples, int n_slots) {
     return engine_linear_scratch(n_samples * linear->rows, linear->m1, linear->m2);
 }
 
-static void dense_forward(const Linear *linear, Engine *engine, const Gate *gate, const float *shared, const float *x,
-                          float *saved, float *y) {
+static void dense_forward(const Linear *linear, Engine *engine, const Gate *gate, const float *shared, Activation x,
+                          Activation saved, Activation y) {
     (void)saved;
     engine_linear_forward(engine, gate->n_samples * linear->rows, linear->m1, linear->m2, x,
                           shared + dense_offset(linear, WEIGHT), shared + dense_offset(linear, BIAS), y);
 }
 
-static void dense_backward(const Linear *linear, Engine *engine, const Gate *gate, const float *shared, const float *x,
-                           const float *saved, const float *dy, float *dx, bool accumulate, float *dshared) {
+static void dense_backward(const Linear *linear, Engine *engine, const Gate *gate, const float *shared, Activation x,
+                           Activation saved, Activation dy, Activation dx, bool accumulate, float *dshared) {
     (void)saved;
     float *dW = dshared ? dshared + dense_offset(linear, WEIGHT) : NULL;
     float *db = dshared ? dshared + dense_offset(linear, BIAS) : NULL;

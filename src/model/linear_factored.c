@@ -86,16 +86,15 @@ static GatedWeights factored_weights(const Linear *linear, const float *shared) 
     };
 }
 
-static void factored_forward(const Linear *linear, Engine *engine, const Gate *gate, const float *shared,
-                             const float *x, float *saved, float *y) {
+static void factored_forward(const Linear *linear, Engine *engine, const Gate *gate, const float *shared, Activation x,
+                             Activation saved, Activation y) {
     GatedShape shape = factored_shape(linear);
     GatedWeights weights = factored_weights(linear, shared);
     engine_gated_forward(engine, &shape, gate, &weights, x, saved, y);
 }
 
-static void factored_backward(const Linear *linear, Engine *engine, const Gate *gate, const float *shared,
-                              const float *x, const float *saved, const float *dy, float *dx, bool accumulate,
-                              float *dshared) {
+static void factored_backward(const Linear *linear, Engine *engine, const Gate *gate, const float *shared, Activation x,
+                              Activation saved, Activation dy, Activation dx, bool accumulate, float *dshared) {
     GatedShape shape = factored_shape(linear);
     GatedWeights weights = factored_weights(linear, shared);
     GatedGradients gradients = {0};

@@ -92,20 +92,20 @@ static void test_backward_matches_twins(void **state) {
         for (int accumulate = 0; accumulate < 2; accumulate++) check_backward(sizes[i], accumulate);
 }
 
-typedef struct Activation {
+typedef struct Smooth {
     Numbers *x, *y, *dy;
     void (*forward)(size_t n, const double *x, double *y);
-} Activation;
+} Smooth;
 
 static double objective(void *of) {
-    const Activation *a = of;
+    const Smooth *a = of;
     a->forward(a->x->n, a->x->d, a->y->d);
     return numbers_weigh(a->dy, a->y);
 }
 
 static void test_twin_slopes(void **state) {
     (void)state;
-    Activation a = {numbers_random(37, 2.0f), numbers_empty(37), numbers_random(37, 1.0f), plain_gelu_forward_f64};
+    Smooth a = {numbers_random(37, 2.0f), numbers_empty(37), numbers_random(37, 1.0f), plain_gelu_forward_f64};
     Numbers *dx = numbers_empty(37);
     plain_gelu_backward_f64(37, a.x->d, a.dy->d, dx->d);
     check_slopes(objective, &a, a.x, dx->d, 1e-8);

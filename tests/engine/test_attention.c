@@ -27,15 +27,16 @@ static Attention attention(int batch, int tokens, int heads, int head_width, boo
 }
 
 static void run_forward(Engine *engine, const Attention *a) {
-    engine_attention_forward(engine, a->batch, a->tokens, a->width, a->heads, a->stride, a->in->f, a->in->f + a->offset,
-                             a->in->f + 2 * a->offset, a->out->f, a->lse->f);
+    Activation q = activation_f32(a->in->f), k = activation_at(q, a->offset), v = activation_at(k, a->offset);
+    engine_attention_forward(engine, a->batch, a->tokens, a->width, a->heads, a->stride, q, k, v,
+                             activation_f32(a->out->f), a->lse->f);
 }
 
 static void run_backward(Engine *engine, const Attention *a) {
-    float *q = a->in->f, *dq = a->din->f;
-    engine_attention_backward(engine, a->batch, a->tokens, a->width, a->heads, a->stride, q, q + a->offset,
-                              q + 2 * a->offset, a->out->f, a->lse->f, a->dout->f, dq, dq + a->offset,
-                              dq + 2 * a->offset);
+    Activation q = activation_f32(a->in->f), k = activation_at(q, a->offset), v = activation_at(k, a->offset);
+    Activation dq = activation_f32(a->din->f), dk = activation_at(dq, a->offset), dv = activation_at(dk, a->offset);
+    engine_attention_backward(engine, a->batch, a->tokens, a->width, a->heads, a->stride, q, k, v,
+                              activation_f32(a->out->f), a->lse->f, activation_f32(a->dout->f), dq, dk, dv);
 }
 
 static void run_twin_forward(const Attention *a) {

@@ -87,9 +87,10 @@ static void run_engine(Engine *engine, const Case *c, Layer *l, Wanted want) {
     GatedWeights w = {l->U.f, l->s.f, l->V.f, want.bias ? l->bias.f : NULL, l->tailor_U, l->tailor_s, l->tailor_V};
     GatedGradients dw = {NULL, NULL, NULL, want.bias ? l->dbias.f : NULL};
     if (want.learngene) dw.U = l->dU.f, dw.s = l->ds.f, dw.V = l->dV.f;
-    engine_gated_forward(engine, &c->shape, &gate, &w, l->x.f, l->a.f, l->y.f);
-    engine_gated_backward(engine, &c->shape, &gate, &w, l->x.f, l->a.f, l->dy.f, want.dx ? l->dx.f : NULL,
-                          want.accumulate, &dw);
+    engine_gated_forward(engine, &c->shape, &gate, &w, activation_f32(l->x.f), activation_f32(l->a.f),
+                         activation_f32(l->y.f));
+    engine_gated_backward(engine, &c->shape, &gate, &w, activation_f32(l->x.f), activation_f32(l->a.f),
+                          activation_f32(l->dy.f), activation_f32(want.dx ? l->dx.f : NULL), want.accumulate, &dw);
 }
 
 static PlainFactors_f64 plain_weights(Layer *l, bool bias) {

@@ -33,8 +33,10 @@ static void layer_free(Layer *l) {
 }
 
 static void run(Engine *engine, Case c, Layer *l, bool with_bias, bool accumulate) {
-    engine_linear_forward(engine, c.n, c.m1, c.m2, l->x.f, l->W.f, with_bias ? l->bias.f : NULL, l->y.f);
-    engine_linear_backward(engine, c.n, c.m1, c.m2, l->x.f, l->W.f, l->dy.f, l->dx.f, accumulate, l->dW.f, l->dbias.f);
+    Activation x = activation_f32(l->x.f), dy = activation_f32(l->dy.f);
+    engine_linear_forward(engine, c.n, c.m1, c.m2, x, l->W.f, with_bias ? l->bias.f : NULL, activation_f32(l->y.f));
+    engine_linear_backward(engine, c.n, c.m1, c.m2, x, l->W.f, dy, activation_f32(l->dx.f), accumulate, l->dW.f,
+                           l->dbias.f);
 }
 
 static void test_against_twin(void **state) {
@@ -80,9 +82,10 @@ static void test_parts_of_backward(void **state) {
     Engine *engine = engine_with_threads(&ctx, 2, engine_linear_scratch(c.n, c.m1, c.m2));
     Layer all = layer_random(c), part = layer_random(c);
     run(engine, c, &all, true, false);
-    engine_linear_backward(engine, c.n, c.m1, c.m2, part.x.f, part.W.f, part.dy.f, part.dx.f, false, NULL, NULL);
-    engine_linear_backward(engine, c.n, c.m1, c.m2, part.x.f, part.W.f, part.dy.f, NULL, false, part.dW.f, NULL);
-    engine_linear_backward(engine, c.n, c.m1, c.m2, part.x.f, part.W.f, part.dy.f, NULL, false, NULL, part.dbias.f);
+    Activation x = activation_f32(part.x.f), dy = activation_f32(part.dy.f), dx = activation_f32(part.dx.f), none = {0};
+    engine_linear_backward(engine, c.n, c.m1, c.m2, x, part.W.f, dy, dx, false, NULL, NULL);
+    engine_linear_backward(engine, c.n, c.m1, c.m2, x, part.W.f, dy, none, false, part.dW.f, NULL);
+    engine_linear_backward(engine, c.n, c.m1, c.m2, x, part.W.f, dy, none, false, NULL, part.dbias.f);
     assert_memory_equal(all.dx.f, part.dx.f, all.dx.n * sizeof(float));
     assert_memory_equal(all.dW.f, part.dW.f, all.dW.n * sizeof(float));
     assert_memory_equal(all.dbias.f, part.dbias.f, all.dbias.n * sizeof(float));

@@ -31,10 +31,11 @@ static void run_norm_twins(const Branch *r, bool accumulate) {
 
 static void run_norm(Engine *engine, const Branch *r, bool accumulate) {
     const float *shift = r->adaln->f, *scale = shift + r->width;
-    engine_norm_modulate_forward(engine, r->batch, r->tokens, r->width, r->x->f, shift, scale, r->stride, r->out->f,
-                                 r->mean->f, r->rstd->f);
+    engine_norm_modulate_forward(engine, r->batch, r->tokens, r->width, r->x->f, shift, scale, r->stride,
+                                 activation_f32(r->out->f), r->mean->f, r->rstd->f);
     engine_norm_modulate_backward(engine, r->batch, r->tokens, r->width, r->x->f, scale, r->stride, r->mean->f,
-                                  r->rstd->f, r->dout->f, r->dx->f, accumulate, r->dadaln->f, r->dadaln->f + r->width);
+                                  r->rstd->f, activation_f32(r->dout->f), r->dx->f, accumulate, r->dadaln->f,
+                                  r->dadaln->f + r->width);
 }
 
 static void test_norm_matches_twin(void **state) {
@@ -67,10 +68,10 @@ static void test_residual_matches_twin(void **state) {
                                     r.dadaln->d + at);
         for (int threads = 1; threads <= MAX_THREADS; threads++) {
             memcpy(r.out->f, r.x->f, r.x->n * sizeof(float)); // in place: out is x
-            engine_residual_forward(engines[threads], r.batch, r.tokens, r.width, r.out->f, r.y->f, r.adaln->f + at,
-                                    r.stride, r.out->f);
-            engine_residual_backward(engines[threads], r.batch, r.tokens, r.width, r.y->f, r.adaln->f + at, r.stride,
-                                     r.dout->f, r.dy->f, r.dadaln->f + at);
+            engine_residual_forward(engines[threads], r.batch, r.tokens, r.width, r.out->f, activation_f32(r.y->f),
+                                    r.adaln->f + at, r.stride, r.out->f);
+            engine_residual_backward(engines[threads], r.batch, r.tokens, r.width, activation_f32(r.y->f),
+                                     r.adaln->f + at, r.stride, r.dout->f, activation_f32(r.dy->f), r.dadaln->f + at);
             numbers_check(r.out, threads, 1e-6);
             numbers_check(r.dy, threads, 1e-6);
             numbers_check(r.dadaln, threads, 2e-6);

@@ -1,0 +1,28 @@
+// bfloat16: the upper half of a float.
+#ifndef BASE_BF16_H
+#define BASE_BF16_H
+
+#include <stdint.h>
+#include <string.h>
+
+static inline __attribute__((always_inline)) float bf16_to_float(uint16_t half) {
+    uint32_t bits = (uint32_t)half << 16;
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+// To nearest, ties to even; NaN is kept (quiet).
+static inline __attribute__((always_inline)) uint16_t bf16_from_float(float value) {
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    uint32_t rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16, nan = bits >> 16 | 0x40;
+    return (uint16_t)((bits & 0x7fffffff) > 0x7f800000 ? nan : rounded);
+}
+
+// The float that bf16 would keep of it.
+static inline __attribute__((always_inline)) float bf16_round(float value) {
+    return bf16_to_float(bf16_from_float(value));
+}
+
+#endif
