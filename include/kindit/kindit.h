@@ -113,6 +113,7 @@ typedef struct KinditSampleSettings {
     bool keep_label_rows; // with no_tailors: the classes' label rows stay
     uint64_t seed;        // image i depends on the seed and i alone, whatever the batch or the number of threads
     int batch;            // images drawn at once
+    bool bf16;            // keep activations in bfloat16: half their memory
 } KinditSampleSettings;
 
 // DDPM, 250 steps, guidance 1.5 on all channels, clipped, 8 images of every class, 64 at a time, seed 0.
@@ -165,6 +166,8 @@ typedef struct KinditTrainSettings {
     double max_seconds; // stop in an orderly way after this long; 0: no limit
     double lr, weight_decay, ema_decay, label_dropout;
     uint64_t seed;                          // up to 2^53 - 1
+    bool bf16;                              // keep activations in bfloat16; weights and optimiser stay float32
+    bool recompute;                         // keep blocks' inputs alone: less memory, a third more time, same bits
     int64_t checkpoint_every, sample_every; // steps; 0: never (a checkpoint is always left at the end)
     bool resume; // go on from the last checkpoint of the run; steps and max_seconds may have changed
 } KinditTrainSettings;

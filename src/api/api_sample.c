@@ -91,6 +91,7 @@ static KinditStatus drawing_plan(Drawing *drawing, KinditContext *ctx, const Kin
         .keep_label_rows = settings->keep_label_rows,
         .seed = settings->seed,
         .batch = settings->batch,
+        .bf16 = settings->bf16,
     };
     TRY(choose_classes(drawing, ctx, settings->classes));
     drawing->n_per_class = settings->n_per_class;

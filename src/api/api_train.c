@@ -18,6 +18,8 @@ KinditTrainSettings kindit_train_settings_default(void) {
         .ema_decay = train.ema_decay,
         .label_dropout = train.label_dropout,
         .seed = train.seed,
+        .bf16 = train.bf16,
+        .recompute = train.recompute,
         .checkpoint_every = train.checkpoint_every,
         .sample_every = train.sample_every,
     };
@@ -33,6 +35,8 @@ static TrainSettings train_settings_from(const KinditTrainSettings *settings) {
     train.ema_decay = settings->ema_decay;
     train.label_dropout = settings->label_dropout;
     train.seed = settings->seed;
+    train.bf16 = settings->bf16;
+    train.recompute = settings->recompute;
     train.checkpoint_every = settings->checkpoint_every;
     train.sample_every = settings->sample_every;
     return train;

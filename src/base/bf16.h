@@ -16,8 +16,8 @@ static inline __attribute__((always_inline)) float bf16_to_float(uint16_t half) 
 static inline __attribute__((always_inline)) uint16_t bf16_from_float(float value) {
     uint32_t bits;
     memcpy(&bits, &value, sizeof bits);
-    uint32_t rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16, nan = bits >> 16 | 0x40;
-    return (uint16_t)((bits & 0x7fffffff) > 0x7f800000 ? nan : rounded);
+    bits = value != value ? bits | 0x400000 : bits + 0x7fff + (bits >> 16 & 1);
+    return (uint16_t)(bits >> 16);
 }
 
 // The float that bf16 would keep of it.

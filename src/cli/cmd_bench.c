@@ -7,7 +7,7 @@
 
 static struct {
     int64_t batch, steps;
-    bool json;
+    bool bf16, recompute, json;
 } settings = {.batch = 32, .steps = 10};
 
 static const Option *bench_options(int *n) {
@@ -15,6 +15,9 @@ static const Option *bench_options(int *n) {
         {"--batch", NULL, OPTION_INT, &settings.batch, "N", "samples per step (default 32)", 1, 65536, NULL},
         {"--steps", NULL, OPTION_INT, &settings.steps, "N", "steps measured, after two that are not (default 10)", 1,
          1e6, NULL},
+        {"--bf16", NULL, OPTION_FLAG, &settings.bf16, NULL, "keep activations in bfloat16", 0, 0, NULL},
+        {"--recompute", NULL, OPTION_FLAG, &settings.recompute, NULL,
+         "keep blocks' inputs alone, compute the rest again in backward", 0, 0, NULL},
         {"--json", NULL, OPTION_FLAG, &settings.json, NULL, "print JSON", 0, 0, NULL},
     };
     static Option options[32];
@@ -78,11 +81,13 @@ static KinditStatus bench_create(Bench *bench, const DitConfig *config) {
     AdamSettings adam = {1e-4f, 0.9f, 0.999f, 1e-8f, 0, 0.9999f, 1};
     KinditContext *ctx = bench->ctx;
     TRY(engine_create(&bench->engine, ctx));
+    bench->bandwidth = engine_measure_bandwidth(bench->engine); // its arrays are gone before the model's come
     TRY(create_model(bench, config));
     TRY(schedule_create(&bench->schedule, ctx, 1000, 1e-4, 0.02));
     TRY(optimizer_create(&bench->optimizer, ctx, bench->engine, &bench->model->dit->layout, &bench->model->params,
                          &adam));
-    TRY(train_step_create(&bench->step, bench->model, &bench->schedule, bench->batch, 1));
+    const DitMode mode = {.recompute = settings.recompute, .type = settings.bf16 ? ENGINE_BF16 : ENGINE_F32};
+    TRY(train_step_create(&bench->step, bench->model, &bench->schedule, bench->batch, 1, mode));
     return create_batch(bench, config);
 }
 
@@ -100,7 +105,6 @@ static void bench_close(Bench *bench) {
 
 static KinditStatus bench_measure(Bench *bench) {
     double start = 0, peak_before = engine_measure_peak(bench->engine);
-    bench->bandwidth = engine_measure_bandwidth(bench->engine);
     engine_profile_enable(bench->engine, true);
     for (int64_t i = 0; i < WARM_UP + settings.steps; i++) {
         if (i == WARM_UP) {

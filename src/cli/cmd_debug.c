@@ -9,13 +9,19 @@
 
 enum { MAX_SAMPLES = 1 << 16 };
 
-static struct { const char *input, *output; } settings;
+static struct {
+    const char *input, *output;
+    bool bf16, recompute;
+} settings;
 
 static const Option *debug_options(int *n) {
     static const Option options[] = {
         {"--input", NULL, OPTION_STRING, &settings.input, "FILE", "a .safetensors file with the tensors named below", 0,
          0, NULL},
         {"--output", "-o", OPTION_STRING, &settings.output, "FILE", "the .safetensors file to write", 0, 0, NULL},
+        {"--bf16", NULL, OPTION_FLAG, &settings.bf16, NULL, "keep activations in bfloat16", 0, 0, NULL},
+        {"--recompute", NULL, OPTION_FLAG, &settings.recompute, NULL,
+         "grad: keep blocks' inputs alone, compute the rest again in backward", 0, 0, NULL},
     };
     *n = sizeof options / sizeof *options;
     return options;
@@ -191,6 +197,10 @@ static KinditStatus add_losses(Debug *d) {
     return KINDIT_OK;
 }
 
+static DitMode debug_mode(void) {
+    return (DitMode){.recompute = settings.recompute, .type = settings.bf16 ? ENGINE_BF16 : ENGINE_F32};
+}
+
 // ---- the two checks ------------------------------------------------------------------------------------------------
 
 static KinditStatus debug_forward(Debug *d) {
@@ -202,7 +212,7 @@ static KinditStatus debug_forward(Debug *d) {
     size_t n = (size_t)d->n, n_out = n * (size_t)(shape[1] * shape[2] * shape[3]);
     TRY(engine_alloc(d->engine, n, &d->t));
     TRY(engine_alloc(d->engine, n_out, &d->output));
-    TRY(dit_workspace_create(&d->workspace, dit, d->engine, d->n, false));
+    TRY(dit_workspace_create(&d->workspace, dit, d->engine, d->n, debug_mode()));
     TRY(gate_create(&d->gate, d->engine, d->ctx, d->n, config->n_classes, d->n, dit->layout.n_tailor, false));
     TRY(arena_alloc(&d->arena, d->ctx, n, sizeof *times, &times));
     for (int i = 0; i < d->n; i++) times[i] = (float)d->times[i];
@@ -223,7 +233,7 @@ static KinditStatus debug_grad(Debug *d) {
     TRY(read_images(d, "noise", &d->noise));
     TRY(arena_alloc(&d->arena, d->ctx, (size_t)d->n, sizeof *t, &t));
     for (int i = 0; i < d->n; i++) t[i] = (int)d->times[i];
-    TRY(train_step_create(&d->step, d->model, &d->schedule, d->n, 1));
+    TRY(train_step_create(&d->step, d->model, &d->schedule, d->n, 1, debug_mode()));
     train_step_begin(&d->step);
     train_step_accumulate(&d->step, d->image, d->noise, t, d->labels, d->n, 1);
     TRY(add_losses(d));

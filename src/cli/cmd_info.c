@@ -13,7 +13,7 @@ static const Option *info_options(int *n) {
     static const Option own[] = {
         {"--json", NULL, OPTION_FLAG, &settings.json, NULL, "print JSON", 0, 0, NULL},
         {"--machine", NULL, OPTION_FLAG, &settings.machine, NULL,
-         "this machine: kernels, threads, peak FLOP/s and memory bandwidth, measured now", 0, 0, NULL},
+         "this machine: processor, vectors, what multiplies; peak FLOP/s and bandwidth, measured now", 0, 0, NULL},
         {"--train", NULL, OPTION_FLAG, &settings.train, NULL, "predict the memory of a training step", 0, 0, NULL},
         {"--batch", NULL, OPTION_INT, &settings.batch, "N", "with --train: samples at a time (default 256)", 1, 65536,
          NULL},
@@ -30,18 +30,6 @@ static const Option *info_options(int *n) {
     n_model = cli_join_options(model, a, n_model, b, n_shape);
     *n = cli_join_options(options, own, sizeof own / sizeof *own, model, n_model);
     return options;
-}
-
-static KinditStatus add_machine(cJSON *json, KinditContext *ctx) {
-    Engine *engine;
-    TRY(engine_create(&engine, ctx));
-    cJSON_AddStringToObject(json, "type", "machine");
-    cJSON_AddStringToObject(json, "kernels", engine_describe(engine));
-    cJSON_AddNumberToObject(json, "threads", engine_threads(engine));
-    cJSON_AddNumberToObject(json, "peak_flops_per_second", engine_measure_peak(engine));
-    cJSON_AddNumberToObject(json, "bandwidth_bytes_per_second", engine_measure_bandwidth(engine));
-    engine_close(&engine);
-    return KINDIT_OK;
 }
 
 static KinditStatus add_described(cJSON *json, KinditContext *ctx, const InfoRequest *request) {
@@ -64,7 +52,7 @@ static int info_run(KinditContext *ctx, int n_positional, char **positional) {
     cJSON *json = cJSON_CreateObject();
     KinditStatus status;
     if (settings.machine)
-        status = add_machine(json, ctx);
+        status = info_add_machine(json, ctx);
     else if (n_positional)
         status = info_add_path(json, ctx, positional[0], &request);
     else

@@ -12,7 +12,7 @@ static struct {
     const char *classes, *output, *grid, *npy, *npz;
     int64_t n, sampler, steps, cfg_channels, seed, batch;
     double eta, cfg;
-    bool no_clip, no_tailors, keep_label_rows, json;
+    bool no_clip, no_tailors, keep_label_rows, bf16, json;
 } settings;
 
 static void set_defaults(void) {
@@ -49,6 +49,8 @@ static const Option *sample_options(int *n) {
         {"--seed", NULL, OPTION_INT, &settings.seed, "N", "image i depends on the seed and i alone (default 0)", 0,
          9e15, NULL},
         {"--batch", NULL, OPTION_INT, &settings.batch, "N", "images drawn at once (default 64)", 1, 65536, NULL},
+        {"--bf16", NULL, OPTION_FLAG, &settings.bf16, NULL, "keep activations in bfloat16: half their memory", 0, 0,
+         NULL},
         {"--no-clip", NULL, OPTION_FLAG, &settings.no_clip, NULL, "let predicted pixels leave their range", 0, 0, NULL},
         {"--no-tailors", NULL, OPTION_FLAG, &settings.no_tailors, NULL,
          "shut every tailor: the learngene alone, with the null label (the paper's Figure 7)", 0, 0, NULL},

@@ -17,6 +17,8 @@ KinditStatus info_add_structure(cJSON *json, KinditContext *ctx, const DitConfig
 // A model, checkpoint, run, learngene or tailor file, data set or any other .safetensors, added to `json`; headers
 // only.
 KinditStatus info_add_path(cJSON *json, KinditContext *ctx, const char *path, const InfoRequest *request);
+// The processor, what the engine uses of it, and its limits, measured now (takes a second); added to `json`.
+KinditStatus info_add_machine(cJSON *json, KinditContext *ctx);
 // json[key] = value.
 void info_add_int(cJSON *json, const char *key, int64_t value);
 // The document as an indented table on stdout: numbers scaled by what their keys name, lists on wrapped lines.

@@ -100,7 +100,8 @@ static KinditStatus open_buffers(Sampler *s) {
     const Dit *dit = s->model->dit;
     const size_t rows = (size_t)(s->halves ? 2 * s->batch : s->batch);
     const int n_classes = dit->config.n_classes, slots = s->batch < n_classes ? s->batch : n_classes;
-    TRY(dit_workspace_create(&s->workspace, dit, engine, (int)rows, false));
+    const DitMode mode = {.type = s->settings.bf16 ? ENGINE_BF16 : ENGINE_F32};
+    TRY(dit_workspace_create(&s->workspace, dit, engine, (int)rows, mode));
     TRY(gate_create(&s->gate, engine, ctx, (int)rows, n_classes, slots, dit->layout.n_tailor, false));
     TRY(engine_alloc(engine, rows * s->size, &s->x));
     TRY(engine_alloc(engine, rows * (size_t)s->out_channels * s->plane, &s->output));

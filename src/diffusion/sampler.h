@@ -22,6 +22,7 @@ typedef struct SamplerSettings {
                           // form)
     uint64_t seed;
     int batch; // images per forward pass
+    bool bf16; // activations in bf16
 } SamplerSettings;
 SamplerSettings sampler_settings_default(void); // DDPM 250, eta 0, guidance 1.5 on all, clip, batch 64
 

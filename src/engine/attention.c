@@ -1,22 +1,30 @@
 // Softmax attention, tiled so that no (T, T) matrix is ever stored.
 //
-// A task is one head of one sample. Its keys go in blocks, its queries in tiles: a tile of scores (queries, keys) is
-// the only thing quadratic in T. Forward, each block gives a normalised partial result and its log-sum-exp; two partial
-// results merge with weights e^(lse_i - lse). Backward recomputes the probabilities from lse:
+// A task is one head of one sample. Its rows are gathered into contiguous fp32 tiles: keys and values of the whole
+// head, queries a tile at a time. Scores are kept transposed, (keys, queries): a query is a vector lane, so that its
+// maximum, sum and exponentials need nothing from other lanes. Forward, a tile of queries meets the keys block by block
+// and keeps a running maximum m and sum (online softmax); the output is divided by the sum once, at the end:
 //
-//     P = exp(scale Q K^T - lse)      dV = P^T dO      delta = rowsum(dO * O)
-//     dS = scale P * (dO V^T - delta)      dQ = dS K      dK = dS^T Q
+//     S = K Q^T      P = exp(scale S - m)      out = P^T V / sum P      lse = m + log sum P
 //
-// Keys (and values, backward) are transposed once a block, so that every product reads rows.
+// Backward recomputes the probabilities from lse:
+//
+//     P = exp(scale S - lse)      dV = P dO      delta = rowsum(dO * O)
+//     dS = scale P * (V dO^T - delta)      dQ = dS^T K      dK = dS Q
 #include <math.h>
 #include <omp.h>
+#include <string.h>
 
-#include "engine/fastmath.h"
 #include "engine/internal.h"
+#include "engine/rows.h"
+#include "engine/simd.h"
 #include "engine/tile.h"
 
-// Sizes measured on AVX2; a (128, head width) block and a (32, 128) tile stay in the second and first cache.
-enum { QUERY_TILE = 32, KEY_BLOCK = 128, PAD = 16 }; // PAD keeps rows of a tile off each other's cache sets
+enum { QUERY_TILE = 64, KEY_BLOCK = 64, LANES = 16 };
+
+#define SCORE_RANGE 100.0f
+#define LOG2_E 1.44269504f
+#define LN_2 0.693147181f
 
 typedef struct AttentionShape {
     int tokens, width, heads, head_width, stride;
@@ -30,126 +38,179 @@ static AttentionShape attention_shape(int tokens, int width, int heads, int stri
 
 // ---- scratch -------------------------------------------------------------------------------------------------------
 
-// One thread's tiles. Leading dimension: `ld` for those with a column per key, head_width for `partial`.
+// One thread's tiles; d is the head's width. Columns per query are padded to whole vectors (LANES).
 typedef struct AttentionTiles {
-    int ld;
-    float *keys, *values;      // (head_width, keys) transposed
-    float *scores, *gradients; // (QUERY_TILE, keys)
-    float *partial;            // (QUERY_TILE, head_width)
+    float *keys, *values;       // (T, d)
+    float *dkeys, *dvalues;     // (T, d); backward only
+    float *queries, *douts;     // (QUERY_TILE, d)
+    float *queries_t, *douts_t; // (d, QUERY_TILE)
+    float *scores, *gradients;  // (KEY_BLOCK, QUERY_TILE)
+    float *out;                 // (QUERY_TILE, d)
 } AttentionTiles;
 
-static int tile_columns(int tokens) {
-    return tile_round(tile_min(tokens, KEY_BLOCK), PAD) + PAD;
+static float *take(float *scratch, size_t *used, size_t n) {
+    float *piece = scratch ? scratch + *used : NULL;
+    *used += scratch_size(n);
+    return piece;
 }
 
-static size_t tiles_size(int tokens, int head_width, bool backward) {
-    size_t columns = (size_t)tile_columns(tokens), rows = (size_t)head_width + QUERY_TILE;
-    return backward ? 2 * rows * columns : rows * columns + (size_t)(QUERY_TILE * head_width);
-}
-
-static AttentionTiles tiles_of_thread(float *scratch, const AttentionShape *shape, bool backward) {
-    float *at = scratch + (size_t)omp_get_thread_num() * tiles_size(shape->tokens, shape->head_width, backward);
-    size_t ld = (size_t)tile_columns(shape->tokens), rows = (size_t)shape->head_width;
-    float *scores = at + rows * ld, *rest = scores + QUERY_TILE * ld;
-    if (!backward) return (AttentionTiles){.ld = (int)ld, .keys = at, .scores = scores, .partial = rest};
-    return (AttentionTiles){.ld = (int)ld, .keys = at, .scores = scores, .values = rest, .gradients = rest + rows * ld};
+static size_t tiles_cut(int tokens, int head_width, bool backward, float *scratch, AttentionTiles *out) {
+    size_t lanes = (size_t)tile_round(tile_min(tokens, QUERY_TILE), LANES), d = (size_t)head_width, used = 0;
+    size_t block = (size_t)tile_min(tokens, KEY_BLOCK);
+    AttentionTiles tiles = {0};
+    tiles.keys = take(scratch, &used, (size_t)tokens * d);
+    tiles.values = take(scratch, &used, (size_t)tokens * d);
+    tiles.queries = take(scratch, &used, lanes * d);
+    tiles.queries_t = take(scratch, &used, lanes * d);
+    tiles.scores = take(scratch, &used, lanes * block);
+    tiles.out = take(scratch, &used, lanes * d);
+    if (backward) {
+        tiles.dkeys = take(scratch, &used, (size_t)tokens * d);
+        tiles.dvalues = take(scratch, &used, (size_t)tokens * d);
+        tiles.douts = take(scratch, &used, lanes * d);
+        tiles.douts_t = take(scratch, &used, lanes * d);
+        tiles.gradients = take(scratch, &used, lanes * block);
+    }
+    if (out) *out = tiles;
+    return used;
 }
 
 size_t engine_attention_scratch(int threads, int batch, int tokens, int width, int heads, bool backward) {
-    return (size_t)tile_min(threads, batch * heads) * tiles_size(tokens, width / heads, backward);
+    return (size_t)tile_min(threads, batch * heads) * tiles_cut(tokens, width / heads, backward, NULL, NULL);
 }
 
-// (rows, columns) with `stride` floats between rows -> (columns, rows) with `ld`.
-ENGINE_CLONES static void transpose(int rows, int columns, const float *from, int stride, float *to, int ld) {
-    for (int j = 0; j < columns; j++)
-        for (int i = 0; i < rows; i++)
-            to[(size_t)j * (size_t)ld + (size_t)i] = from[(size_t)i * (size_t)stride + (size_t)j];
+// ---- tiles of queries ----------------------------------------------------------------------------------------------
+
+// Rows of queries -> `rows` (n, d) and transposed (d, lanes), the columns beyond n zero.
+static void load_transposed(int n, int lanes, int d, Activation from, int stride, float *rows, float *transposed) {
+    rows_load(n, d, from, stride, rows, d);
+    memset(rows + (size_t)n * (size_t)d, 0, (size_t)(lanes - n) * (size_t)d * sizeof *rows);
+    gemm_transpose(lanes, d, rows, d, transposed, lanes);
+}
+
+// 2^(x - high) for x <= high, x taken as low where it is below (high - low <= 120); relative error below 2e-7. NaN
+// stays NaN. 2^y = 2^n 2^r with |r| <= 1/2, the latter by a minimax polynomial. A floor of each lane's own, because a
+// constant one makes compilers branch over all the rest.
+ENGINE_INLINE float exp2_between(float low, float x, float high) {
+    float y = (low > x ? low : x) - high;
+    const float magic = 12582912.0f; // 1.5 * 2^23: leaves the nearest integer in the low bits
+    float shifted = y + magic, r = y - (shifted - magic);
+    float p = 1.3264727313e-3f;
+    p = p * r + 9.6715129912e-3f;
+    p = p * r + 5.5507335812e-2f;
+    p = p * r + 2.4022242427e-1f;
+    p = p * r + 6.9314700365e-1f;
+    p = p * r + 1.0f;
+    uint32_t exponent, bits;
+    memcpy(&exponent, &shifted, sizeof exponent);
+    memcpy(&bits, &p, sizeof bits);
+    bits += exponent << 23;
+    memcpy(&p, &bits, sizeof p);
+    return p;
+}
+
+// log2 x for normal x > 0, NaN for NaN; absolute error below 1e-7 max(1, |log2 x|). x = 2^n m with m in
+// [sqrt 1/2, sqrt 2); log m = 2 artanh t, t = (m - 1) / (m + 1).
+ENGINE_INLINE float log2_positive(float x) {
+    uint32_t bits, sqrt_half = 0x3F3504F3u;
+    memcpy(&bits, &x, sizeof bits);
+    uint32_t exponent = (bits - sqrt_half + (127u << 23)) >> 23; // n + 127
+    bits -= (exponent - 127u) << 23;
+    float m;
+    memcpy(&m, &bits, sizeof m);
+    float t = (m - 1.0f) / (m + 1.0f), square = t * t;
+    float series = 1.0f + square * (1.0f / 3 + square * (1.0f / 5 + square * (1.0f / 7 + square * (1.0f / 9))));
+    return (float)((int32_t)exponent - 127) + 2 * LOG2_E * t * series + (x - x);
 }
 
 // ---- forward -------------------------------------------------------------------------------------------------------
 
-// By lanes: a plain maximum is a chain of comparisons, which compilers keep serial for the sake of NaN.
-ENGINE_INLINE float highest_score(int n, const float *scores) {
-    enum { LANES = 16 };
-    float lanes[LANES], highest = scores[0];
-    for (int l = 0; l < LANES; l++) lanes[l] = highest;
-    int whole = n - n % LANES;
-    for (int i = 0; i < whole; i += LANES)
-        for (int l = 0; l < LANES; l++) lanes[l] = scores[i + l] > lanes[l] ? scores[i + l] : lanes[l];
-    for (int l = 0; l < LANES; l++) highest = lanes[l] > highest ? lanes[l] : highest;
-    for (int i = whole; i < n; i++) highest = scores[i] > highest ? scores[i] : highest;
-    return highest;
+typedef struct RunningSoftmax { // of each query
+    _Alignas(64) float highest[QUERY_TILE], sum[QUERY_TILE], keep[QUERY_TILE];
+} RunningSoftmax;
+
+// Scores (keys, lanes) -> 2^(scale (score - highest so far)); keep: what earlier blocks' results are to be scaled by.
+ENGINE_CLONES static void softmax_block(int keys, int lanes, float scale, float *scores, RunningSoftmax *softmax) {
+    float *highest = softmax->highest, *sum = softmax->sum, *keep = softmax->keep;
+    float high[QUERY_TILE], low[QUERY_TILE];
+#pragma omp simd
+    for (int l = 0; l < lanes; l++) keep[l] = scale * highest[l];
+    const float *row = scores;
+    for (int i = 0; i < keys; i++, row += lanes) {
+#pragma omp simd
+        for (int l = 0; l < lanes; l++) highest[l] = row[l] > highest[l] ? row[l] : highest[l];
+    }
+#pragma omp simd
+    for (int l = 0; l < lanes; l++) {
+        high[l] = scale * highest[l];
+        low[l] = high[l] - SCORE_RANGE;
+        keep[l] = exp2_between(low[l], keep[l], high[l]);
+        sum[l] *= keep[l];
+    }
+    for (int i = 0; i < keys; i++, scores += lanes) {
+#pragma omp simd
+        for (int l = 0; l < lanes; l++) {
+            scores[l] = exp2_between(low[l], scale * scores[l], high[l]);
+            sum[l] += scores[l];
+        }
+    }
 }
 
-// Scores of one query -> probabilities; returns the scores' log-sum-exp.
-ENGINE_CLONES static float softmax_row(int n, float scale, float *scores) {
-    float highest = highest_score(n, scores), sum = 0;
-#pragma omp simd reduction(+ : sum)
+// The running results -> lse, and sum -> its inverse
+ENGINE_CLONES static void softmax_finish(int n, float scale, RunningSoftmax *softmax, float *lse) {
+#pragma omp simd
     for (int i = 0; i < n; i++) {
-        scores[i] = fast_exp(scale * (scores[i] - highest));
-        sum += scores[i];
+        lse[i] = scale * softmax->highest[i] + LN_2 * log2_positive(softmax->sum[i]);
+        softmax->sum[i] = 1.0f / softmax->sum[i];
     }
-    float inverse = 1.0f / sum;
-#pragma omp simd
-    for (int i = 0; i < n; i++) scores[i] *= inverse;
-    return scale * highest + logf(sum);
 }
 
-// out = the softmax average over the keys of `out` (log-sum-exp *lse) and of `partial` together.
-ENGINE_CLONES static void merge_row(int n, const float *partial, float partial_lse, float *out, float *lse) {
-    float high = *lse > partial_lse ? *lse : partial_lse;
-    float merged = high + logf(expf(*lse - high) + expf(partial_lse - high));
-    float keep = expf(*lse - merged), add = expf(partial_lse - merged);
+// Row i *= factors[i]
+ENGINE_CLONES static void scale_rows(int n, int d, const float *factors, float *rows) {
+    for (int i = 0; i < n; i++, rows += d) {
 #pragma omp simd
-    for (int i = 0; i < n; i++) out[i] = keep * out[i] + add * partial[i];
-    *lse = merged;
-}
-
-// One tile of queries against one block of keys; `first` is the first block.
-static void attend_tile(const AttentionShape *shape, const AttentionTiles *tiles, int queries, int keys, const float *q,
-                        const float *v, float *out, float *lse, bool first) {
-    int d = shape->head_width;
-    float lse_tile[QUERY_TILE];
-    gemm_tile(GEMM_NN, queries, keys, d, q, shape->stride, tiles->keys, tiles->ld, tiles->scores, tiles->ld, false);
-    for (int i = 0; i < queries; i++) lse_tile[i] = softmax_row(keys, shape->scale, tiles->scores + i * tiles->ld);
-    if (first) {
-        gemm_tile(GEMM_NN, queries, d, keys, tiles->scores, tiles->ld, v, shape->stride, out, shape->width, false);
-        for (int i = 0; i < queries; i++) lse[i] = lse_tile[i];
-        return;
+        for (int c = 0; c < d; c++) rows[c] *= factors[i];
     }
-    gemm_tile(GEMM_NN, queries, d, keys, tiles->scores, tiles->ld, v, shape->stride, tiles->partial, d, false);
-    for (int i = 0; i < queries; i++)
-        merge_row(d, tiles->partial + i * d, lse_tile[i], out + (size_t)i * (size_t)shape->width, lse + i);
 }
 
-static void attend_head(const AttentionShape *shape, const AttentionTiles *tiles, const float *q, const float *k,
-                        const float *v, float *out, float *lse) {
-    size_t stride = (size_t)shape->stride, width = (size_t)shape->width;
+static void attend_tile(const AttentionShape *shape, const AttentionTiles *tiles, int n, Activation q, Activation out,
+                        float *lse) {
+    int d = shape->head_width, lanes = tile_round(n, LANES);
+    RunningSoftmax softmax;
+    for (int l = 0; l < lanes; l++) softmax.highest[l] = -INFINITY, softmax.sum[l] = 0;
+    load_transposed(n, lanes, d, q, shape->stride, tiles->queries, tiles->queries_t);
     for (int j = 0; j < shape->tokens; j += KEY_BLOCK) {
         int keys = tile_min(KEY_BLOCK, shape->tokens - j);
-        transpose(keys, shape->head_width, k + (size_t)j * stride, shape->stride, tiles->keys, tiles->ld);
-        for (int i = 0; i < shape->tokens; i += QUERY_TILE)
-            attend_tile(shape, tiles, tile_min(QUERY_TILE, shape->tokens - i), keys, q + (size_t)i * stride,
-                        v + (size_t)j * stride, out + (size_t)i * width, lse + i, j == 0);
+        size_t at = (size_t)j * (size_t)d;
+        gemm_tile(GEMM_NN, keys, lanes, d, tiles->keys + at, d, tiles->queries_t, lanes, tiles->scores, lanes, false);
+        softmax_block(keys, lanes, shape->scale * LOG2_E, tiles->scores, &softmax);
+        if (j > 0) scale_rows(n, d, softmax.keep, tiles->out);
+        gemm_tile(GEMM_TN, n, d, keys, tiles->scores, lanes, tiles->values + at, d, tiles->out, d, j > 0);
     }
+    softmax_finish(n, shape->scale, &softmax, lse);
+    scale_rows(n, d, softmax.sum, tiles->out);
+    rows_store(n, d, tiles->out, d, out, shape->width, false);
 }
 
-void engine_attention_forward(Engine *engine, int batch, int tokens, int width, int heads, int stride,
-                              Activation rows_q, Activation rows_k, Activation rows_v, Activation rows_out,
-                              float *lse) {
-    const float *q = rows_q.data, *k = rows_k.data, *v = rows_v.data;
-    float *out = rows_out.data;
+void engine_attention_forward(Engine *engine, int batch, int tokens, int width, int heads, int stride, Activation q,
+                              Activation k, Activation v, Activation out, float *lse) {
     engine_profile_begin(engine);
     const AttentionShape shape = attention_shape(tokens, width, heads, stride);
-    int tasks = batch * heads;
+    int tasks = batch * heads, d = shape.head_width;
+    size_t size = tiles_cut(tokens, d, false, NULL, NULL);
 #pragma omp parallel for num_threads(tile_min(engine->threads, tasks)) schedule(static)
     for (int task = 0; task < tasks; task++) {
-        AttentionTiles tiles = tiles_of_thread(engine->scratch, &shape, false);
-        size_t row = (size_t)(task / heads) * (size_t)tokens,
-               column = (size_t)(task % heads) * (size_t)shape.head_width;
+        AttentionTiles tiles;
+        tiles_cut(tokens, d, false, engine->scratch + (size_t)omp_get_thread_num() * size, &tiles);
+        size_t row = (size_t)(task / heads) * (size_t)tokens, column = (size_t)(task % heads) * (size_t)d;
         size_t in = row * (size_t)stride + column;
-        attend_head(&shape, &tiles, q + in, k + in, v + in, out + row * (size_t)width + column,
-                    lse + (size_t)task * (size_t)tokens);
+        rows_load(tokens, d, activation_at(k, in), stride, tiles.keys, d);
+        rows_load(tokens, d, activation_at(v, in), stride, tiles.values, d);
+        for (int i = 0; i < tokens; i += QUERY_TILE)
+            attend_tile(&shape, &tiles, tile_min(QUERY_TILE, tokens - i),
+                        activation_at(q, in + (size_t)i * (size_t)stride),
+                        activation_at(out, (row + (size_t)i) * (size_t)width + column),
+                        lse + (size_t)task * (size_t)tokens + i);
     }
     double pairs = (double)batch * tokens * tokens, elements = (double)batch * tokens * width;
     engine_profile_end(engine, KERNEL_ATTENTION_FORWARD, 4 * pairs * width, 16 * elements);
@@ -157,80 +218,89 @@ void engine_attention_forward(Engine *engine, int batch, int tokens, int width, 
 
 // ---- backward ------------------------------------------------------------------------------------------------------
 
-typedef struct AttentionHead { // pointers at the head's first row
-    const float *q, *k, *v, *out, *lse, *dout;
-    float *dq, *dk, *dv;
+typedef struct AttentionHead { // at the head's first row
+    Activation q, k, v, out, dout, dq, dk, dv;
+    const float *lse;
 } AttentionHead;
 
-ENGINE_CLONES static void probability_row(int n, float scale, float lse, float *scores) {
+ENGINE_CLONES static void probability_block(int keys, int lanes, float scale, const float *lse, float *scores) {
+    for (int i = 0; i < keys; i++, scores += lanes) {
 #pragma omp simd
-    for (int i = 0; i < n; i++) scores[i] = fast_exp(scale * scores[i] - lse);
+        for (int l = 0; l < lanes; l++) scores[l] = exp2_between(lse[l] - SCORE_RANGE, scale * scores[l], lse[l]);
+    }
 }
 
-ENGINE_CLONES static float dot_row(int n, const float *x, const float *y) {
-    float sum = 0;
+// delta[i] = x_i . y_i
+ENGINE_CLONES static void dot_rows(int n, int d, const float *x, const float *y, float *delta) {
+    for (int i = 0; i < n; i++, x += d, y += d) {
+        float sum = 0;
 #pragma omp simd reduction(+ : sum)
-    for (int i = 0; i < n; i++) sum += x[i] * y[i];
-    return sum;
+        for (int c = 0; c < d; c++) sum += x[c] * y[c];
+        delta[i] = sum;
+    }
 }
 
 // gradients: of the probabilities -> of the products q k
-ENGINE_CLONES static void softmax_row_backward(int n, float scale, float delta, const float *probabilities,
-                                               float *gradients) {
+ENGINE_CLONES static void softmax_block_backward(int keys, int lanes, float scale, const float *delta,
+                                                 const float *probabilities, float *gradients) {
+    for (int i = 0; i < keys; i++, probabilities += lanes, gradients += lanes) {
 #pragma omp simd
-    for (int i = 0; i < n; i++) gradients[i] = scale * probabilities[i] * (gradients[i] - delta);
+        for (int l = 0; l < lanes; l++) gradients[l] = scale * probabilities[l] * (gradients[l] - delta[l]);
+    }
 }
 
-// Queries i .. against keys j ..
+// Queries i .. i + n
 static void attend_tile_backward(const AttentionShape *shape, const AttentionTiles *tiles, const AttentionHead *head,
-                                 int i, int queries, int j, int keys) {
-    int d = shape->head_width, ld = tiles->ld, stride = shape->stride, width = shape->width;
-    size_t at_query = (size_t)i * (size_t)stride, at_key = (size_t)j * (size_t)stride;
-    const float *q = head->q + at_query, *out = head->out + (size_t)i * (size_t)width;
-    const float *dout = head->dout + (size_t)i * (size_t)width;
-    float *scores = tiles->scores, *gradients = tiles->gradients;
-
-    gemm_tile(GEMM_NN, queries, keys, d, q, stride, tiles->keys, ld, scores, ld, false);
-    for (int row = 0; row < queries; row++) probability_row(keys, shape->scale, head->lse[i + row], scores + row * ld);
-    gemm_tile(GEMM_TN, keys, d, queries, scores, ld, dout, width, head->dv + at_key, stride, i > 0);
-    gemm_tile(GEMM_NN, queries, keys, d, dout, width, tiles->values, ld, gradients, ld, false);
-    for (int row = 0; row < queries; row++) {
-        size_t at = (size_t)row * (size_t)width;
-        softmax_row_backward(keys, shape->scale, dot_row(d, out + at, dout + at), scores + row * ld,
-                             gradients + row * ld);
+                                 int i, int n) {
+    int d = shape->head_width, lanes = tile_round(n, LANES), stride = shape->stride, width = shape->width;
+    size_t at_in = (size_t)i * (size_t)stride, at_out = (size_t)i * (size_t)width;
+    float lse[QUERY_TILE] = {0}, delta[QUERY_TILE] = {0};
+    for (int l = 0; l < n; l++) lse[l] = LOG2_E * head->lse[i + l];
+    load_transposed(n, lanes, d, activation_at(head->q, at_in), stride, tiles->queries, tiles->queries_t);
+    load_transposed(n, lanes, d, activation_at(head->dout, at_out), width, tiles->douts, tiles->douts_t);
+    rows_load(n, d, activation_at(head->out, at_out), width, tiles->out, d);
+    dot_rows(n, d, tiles->out, tiles->douts, delta);
+    for (int j = 0; j < shape->tokens; j += KEY_BLOCK) {
+        int keys = tile_min(KEY_BLOCK, shape->tokens - j);
+        size_t at = (size_t)j * (size_t)d;
+        float *scores = tiles->scores, *gradients = tiles->gradients;
+        gemm_tile(GEMM_NN, keys, lanes, d, tiles->keys + at, d, tiles->queries_t, lanes, scores, lanes, false);
+        probability_block(keys, lanes, shape->scale * LOG2_E, lse, scores);
+        gemm_tile(GEMM_NN, keys, d, n, scores, lanes, tiles->douts, d, tiles->dvalues + at, d, i > 0);
+        gemm_tile(GEMM_NN, keys, lanes, d, tiles->values + at, d, tiles->douts_t, lanes, gradients, lanes, false);
+        softmax_block_backward(keys, lanes, shape->scale, delta, scores, gradients);
+        gemm_tile(GEMM_NN, keys, d, n, gradients, lanes, tiles->queries, d, tiles->dkeys + at, d, i > 0);
+        gemm_tile(GEMM_TN, n, d, keys, gradients, lanes, tiles->keys + at, d, tiles->out, d, j > 0);
     }
-    gemm_tile(GEMM_NN, queries, d, keys, gradients, ld, head->k + at_key, stride, head->dq + at_query, stride, j > 0);
-    gemm_tile(GEMM_TN, keys, d, queries, gradients, ld, q, stride, head->dk + at_key, stride, i > 0);
+    rows_store(n, d, tiles->out, d, activation_at(head->dq, at_in), stride, false);
 }
 
 static void attend_head_backward(const AttentionShape *shape, const AttentionTiles *tiles, const AttentionHead *head) {
-    for (int j = 0; j < shape->tokens; j += KEY_BLOCK) {
-        int keys = tile_min(KEY_BLOCK, shape->tokens - j);
-        size_t at = (size_t)j * (size_t)shape->stride;
-        transpose(keys, shape->head_width, head->k + at, shape->stride, tiles->keys, tiles->ld);
-        transpose(keys, shape->head_width, head->v + at, shape->stride, tiles->values, tiles->ld);
-        for (int i = 0; i < shape->tokens; i += QUERY_TILE)
-            attend_tile_backward(shape, tiles, head, i, tile_min(QUERY_TILE, shape->tokens - i), j, keys);
-    }
+    int d = shape->head_width, stride = shape->stride, tokens = shape->tokens;
+    rows_load(tokens, d, head->k, stride, tiles->keys, d);
+    rows_load(tokens, d, head->v, stride, tiles->values, d);
+    for (int i = 0; i < tokens; i += QUERY_TILE)
+        attend_tile_backward(shape, tiles, head, i, tile_min(QUERY_TILE, tokens - i));
+    rows_store(tokens, d, tiles->dkeys, d, head->dk, stride, false);
+    rows_store(tokens, d, tiles->dvalues, d, head->dv, stride, false);
 }
 
-void engine_attention_backward(Engine *engine, int batch, int tokens, int width, int heads, int stride,
-                               Activation rows_q, Activation rows_k, Activation rows_v, Activation rows_out,
-                               const float *lse, Activation rows_dout, Activation rows_dq, Activation rows_dk,
-                               Activation rows_dv) {
-    const float *q = rows_q.data, *k = rows_k.data, *v = rows_v.data, *out = rows_out.data, *dout = rows_dout.data;
-    float *dq = rows_dq.data, *dk = rows_dk.data, *dv = rows_dv.data;
+void engine_attention_backward(Engine *engine, int batch, int tokens, int width, int heads, int stride, Activation q,
+                               Activation k, Activation v, Activation out, const float *lse, Activation dout,
+                               Activation dq, Activation dk, Activation dv) {
     engine_profile_begin(engine);
     const AttentionShape shape = attention_shape(tokens, width, heads, stride);
-    int tasks = batch * heads;
+    int tasks = batch * heads, d = shape.head_width;
+    size_t size = tiles_cut(tokens, d, true, NULL, NULL);
 #pragma omp parallel for num_threads(tile_min(engine->threads, tasks)) schedule(static)
     for (int task = 0; task < tasks; task++) {
-        AttentionTiles tiles = tiles_of_thread(engine->scratch, &shape, true);
-        size_t row = (size_t)(task / heads) * (size_t)tokens,
-               column = (size_t)(task % heads) * (size_t)shape.head_width;
+        AttentionTiles tiles;
+        tiles_cut(tokens, d, true, engine->scratch + (size_t)omp_get_thread_num() * size, &tiles);
+        size_t row = (size_t)(task / heads) * (size_t)tokens, column = (size_t)(task % heads) * (size_t)d;
         size_t in = row * (size_t)stride + column, at = row * (size_t)width + column;
-        AttentionHead head = {q + in,    k + in,  v + in,  out + at, lse + (size_t)task * (size_t)tokens,
-                              dout + at, dq + in, dk + in, dv + in};
+        AttentionHead head = {activation_at(q, in),   activation_at(k, in),    activation_at(v, in),
+                              activation_at(out, at), activation_at(dout, at), activation_at(dq, in),
+                              activation_at(dk, in),  activation_at(dv, in),   lse + (size_t)task * (size_t)tokens};
         attend_head_backward(&shape, &tiles, &head);
     }
     double pairs = (double)batch * tokens * tokens, elements = (double)batch * tokens * width;

@@ -28,6 +28,7 @@ KinditStatus engine_create(Engine **out, KinditContext *ctx) {
         return context_fail(ctx, KINDIT_ERROR_ARGUMENT, "threads: expected 0 (all processors) to %d, found %d",
                             MOST_THREADS, threads);
     }
+    TRY(gemm_choose(ctx));
     Engine *engine = NULL;
     TRY(memory_alloc(ctx, 1, sizeof *engine, &engine));
     engine->ctx = ctx;

@@ -15,10 +15,11 @@
 
 typedef struct Engine Engine;
 
-KinditStatus engine_create(Engine **out, KinditContext *ctx); // threads from the context's settings
+// Threads from the context's settings. KINDIT_GEMM in the environment names what shall run the products.
+KinditStatus engine_create(Engine **out, KinditContext *ctx);
 void engine_close(Engine **engine);
 int engine_threads(const Engine *engine);
-// What runs the products here: "libxsmm 1.17 (hsw)", "plain C".
+// What runs the products here: "libxsmm 1.17 (hsw)", "OpenBLAS 0.3.21 (Zen)", "plain C (AVX2)".
 const char *engine_describe(const Engine *engine);
 
 // ---- memory --------------------------------------------------------------------------------------------------------
@@ -110,6 +111,8 @@ void engine_attention_backward(Engine *engine, int batch, int tokens, int width,
 // (B*T).
 void engine_norm_modulate_forward(Engine *engine, int batch, int tokens, int width, const float *x, const float *shift,
                                   const float *scale, int stride, Activation y, float *mean, float *rstd);
+// Floats of scratch for the backward calls here and below: the sums of parts of the tokens.
+size_t engine_norm_scratch(int batch, int tokens, int width);
 // dx accumulates if asked; dshift, dscale (same stride) are overwritten.
 void engine_norm_modulate_backward(Engine *engine, int batch, int tokens, int width, const float *x, const float *scale,
                                    int stride, const float *mean, const float *rstd, Activation dy, float *dx,
@@ -122,6 +125,19 @@ void engine_residual_forward(Engine *engine, int batch, int tokens, int width, c
 // Given dout: dy = gate_b * dout, dgate_b = sum over tokens of y * dout (overwritten). (dx is dout itself.)
 void engine_residual_backward(Engine *engine, int batch, int tokens, int width, Activation y, const float *gate,
                               int stride, const float *dout, Activation dy, float *dgate);
+
+// ---- where a residual meets the next branch's norm: both in one pass over memory -----------------------------------
+// engine_residual_forward into `out`, then engine_norm_modulate_forward of `out` into `normed`: their arguments, in
+// this order. out may be x; gate_stride belongs to gate, stride to shift and scale.
+void engine_residual_norm_forward(Engine *engine, int batch, int tokens, int width, const float *x, Activation y,
+                                  const float *gate, int gate_stride, float *out, const float *shift,
+                                  const float *scale, int stride, Activation normed, float *mean, float *rstd);
+// engine_norm_modulate_backward (x is what the forward call named out) into dx, then engine_residual_backward with that
+// dx, complete, as dout: their arguments, in this order. gate_stride belongs to gate and dgate.
+void engine_residual_norm_backward(Engine *engine, int batch, int tokens, int width, const float *x, const float *scale,
+                                   int stride, const float *mean, const float *rstd, Activation dnormed, float *dx,
+                                   bool accumulate, float *dshift, float *dscale, Activation y, const float *gate,
+                                   int gate_stride, Activation dy, float *dgate);
 
 // ---- elementwise ---------------------------------------------------------------------------------------------------
 void engine_gelu_forward(Engine *engine, size_t n, const float *x, float *y); // tanh form; error bound in activation.c
@@ -211,7 +227,9 @@ void engine_adamw(Engine *engine, size_t n, const AdamSettings *settings, int64_
 void engine_ema_catch_up(Engine *engine, size_t n, float ema_decay, int64_t ema_gap, const float *w, float *ema);
 double engine_sum_squares(Engine *engine, size_t n, const float *x); // fixed order, double
 
-// ---- bench ---------------------------------------------------------------------------------------------------------
+// ---- machine -------------------------------------------------------------------------------------------------------
+// What the engine's own loops use here: "x86-64-v4" (AVX-512), "x86-64-v3" (AVX2), "x86-64" (SSE2), "NEON", "scalar".
+const char *engine_vectors(void);
 double engine_measure_peak(Engine *engine);      // FMA loop on all threads, FLOP/s in fp32, now
 double engine_measure_bandwidth(Engine *engine); // triad, bytes/s; 0 when out of memory
 // Time spent in each kernel since engine_profile_reset; off by default.

@@ -10,16 +10,18 @@
 // the learngene is packed once a slot together with the slot's tailor (and the bias, the output row of the constant 1):
 // the few columns of a tailor alone would leave most of a vector empty, and the output would be passed over once more
 // for each.
+#include <omp.h>
 #include <string.h>
 
 #include "engine/panel.h"
 #include "engine/reduce.h"
-#include "engine/simd.h"
+#include "engine/rows.h"
 #include "engine/tile.h"
 
 enum {
     VECTOR = 8,
-    BLOCK = 64 // columns of a tailor's gradient in a work item
+    SHARED_ROWS = 64, // rows of a tile of short samples
+    GROUP = 256       // columns of the output that are formed in a tile of their own: long rows are stored faster
 };
 
 // One factor: the learngene's rows, and where the tailor's begin in its parameter vector.
@@ -33,14 +35,18 @@ typedef struct Chain {
     const GatedShape *shape;
     const Gate *gate;
     Factor in, out, sigma; // width of sigma: 1
-    const float *input;    // (N, in.width)
-    float *raw;            // (N, N_G + N_T) hidden values before sigma
+    Activation input;      // (N, in.width)
+    Activation raw;        // (N, N_G + N_T) receives the hidden values before sigma
+    Activation other;      // (N, N_G + N_T) or none: raw's partner in the gradient of sigma ...
+    float *products;       // ... scratch: (tiles of samples, N_G + N_T) column sums of raw * other
     const float *bias;     // (out.width) or NULL
-    float *output;         // (N, out.width), or NULL: raw alone is wanted
+    Activation output;     // (N, out.width), or none: raw alone is wanted
+    Activation slope;      // where .gelu: output is multiplied by GELU's slope at these (N, out.width)
     bool accumulate;
     float *in_panels, *out_panels; // scratch: main
     float *slot_in, *slot_out;     // scratch: rest, tailor and bias of slots -1 (shut), 0, 1, ...
-    float *hidden;                 // scratch: (N, stride) after sigma
+    float *slot_sigma;             // scratch: (slots, N_G + N_T)
+    float *hidden;                 // scratch: (tiles of rows, stride) after sigma, one tile a thread
 } Chain;
 
 // ---- layout of the hidden columns ----------------------------------------------------------------------------------
@@ -67,8 +73,9 @@ static int slot_components(const GatedShape *shape, bool open) {
     return rest_width(shape) + (open ? shape->n_tailor : 0);
 }
 
-static int slot_stride(const GatedShape *shape) {
-    return tile_round(slot_components(shape, true), VECTOR);
+// The same in whole vectors: the width of the slot's panel.
+static int slot_width(const GatedShape *shape, int slot) {
+    return tile_round(slot_components(shape, slot >= 0), VECTOR);
 }
 
 static int hidden_stride(const GatedShape *shape) { // a column more than components: the constant 1
@@ -76,7 +83,7 @@ static int hidden_stride(const GatedShape *shape) { // a column more than compon
 }
 
 static size_t slot_in_size(const GatedShape *shape, int in) {
-    return (size_t)in * (size_t)slot_stride(shape);
+    return (size_t)in * (size_t)slot_width(shape, 0);
 }
 
 static size_t slot_out_size(const GatedShape *shape, int out) {
@@ -89,7 +96,7 @@ static const float *tailor_of(const Gate *gate, const Factor *factor, int slot) 
 
 // ---- tiles and segments of rows ------------------------------------------------------------------------------------
 
-// Long samples are cut into equal tiles of at most PANEL_ROWS; short ones share a tile.
+// Long samples are cut into equal tiles of at most PANEL_ROWS; short ones share a tile of SHARED_ROWS.
 typedef struct Rows {
     int per_tile, tiles_per_sample, samples_per_tile;
     int tiles;
@@ -97,7 +104,7 @@ typedef struct Rows {
 
 static Rows cut_rows(const GatedShape *shape, int n_samples) {
     Rows r = {.tiles_per_sample = tile_count(shape->rows, PANEL_ROWS), .samples_per_tile = 1};
-    if (shape->rows < PANEL_ROWS) r.samples_per_tile = PANEL_ROWS / shape->rows;
+    if (shape->rows < SHARED_ROWS) r.samples_per_tile = SHARED_ROWS / shape->rows;
     r.per_tile = tile_count(shape->rows * r.samples_per_tile, r.tiles_per_sample);
     r.tiles = tile_count(n_samples, r.samples_per_tile) * r.tiles_per_sample;
     return r;
@@ -127,11 +134,20 @@ static Span next_segment(const Chain *chain, Span tile, int row) {
 
 // ---- packing -------------------------------------------------------------------------------------------------------
 
+static size_t hidden_size(const GatedShape *shape) {
+    return scratch_size(PANEL_ROWS * (size_t)hidden_stride(shape));
+}
+
 static size_t chain_scratch(const GatedShape *shape, int n_samples, int n_slots, int in, int out) {
     size_t slots = (size_t)n_slots + 1, wide = (size_t)main_width(shape);
     return scratch_size(wide * (size_t)in) + scratch_size(wide * (size_t)out) +
            scratch_size(slots * slot_in_size(shape, in)) + scratch_size(slots * slot_out_size(shape, out)) +
-           scratch_size((size_t)n_samples * (size_t)shape->rows * (size_t)hidden_stride(shape));
+           scratch_size(slots * (size_t)components(shape)) +
+           (size_t)cut_rows(shape, n_samples).tiles * hidden_size(shape);
+}
+
+static bool rounds(const Chain *chain) {
+    return chain->input.type == ENGINE_BF16;
 }
 
 static float *slot_in(const Chain *chain, int slot) {
@@ -145,7 +161,7 @@ static float *slot_out(const Chain *chain, int slot) {
 // The slot's panel of the first product: (in.width, components padded to whole vectors).
 static void pack_slot_in(const Chain *chain, int slot) {
     const GatedShape *shape = chain->shape;
-    int in = chain->in.width, rest = rest_width(shape), width = tile_round(slot_components(shape, slot >= 0), VECTOR);
+    int in = chain->in.width, rest = rest_width(shape), width = slot_width(shape, slot);
     float *panel = slot_in(chain, slot);
     memset(panel, 0, (size_t)in * (size_t)width * sizeof *panel);
     if (rest > 0) {
@@ -154,6 +170,20 @@ static void pack_slot_in(const Chain *chain, int slot) {
     if (slot >= 0) {
         gemm_transpose(shape->n_tailor, in, tailor_of(chain->gate, &chain->in, slot), in, panel + rest, width);
     }
+    if (rounds(chain)) rows_round((size_t)in * (size_t)width, panel);
+}
+
+static float *slot_sigma(const Chain *chain, int slot) {
+    return chain->slot_sigma + (size_t)(slot + 1) * (size_t)components(chain->shape);
+}
+
+// (N_G + N_T), zeros for a tailor that is shut.
+static void pack_slot_sigma(const Chain *chain, int slot) {
+    size_t learngene = (size_t)chain->shape->n_learngene, tailor = (size_t)chain->shape->n_tailor;
+    float *to = slot_sigma(chain, slot);
+    if (learngene > 0) memcpy(to, chain->sigma.learngene, learngene * sizeof *to);
+    memset(to + learngene, 0, tailor * sizeof *to);
+    if (slot >= 0) memcpy(to + learngene, tailor_of(chain->gate, &chain->sigma, slot), tailor * sizeof *to);
 }
 
 static void copy_rows(int n, size_t width, const float *from, int stride, float **to) {
@@ -172,10 +202,12 @@ static void pack_slot_out(const Chain *chain, int slot) {
     float *to = slot_out(chain, slot);
     for (int j = 0; j < out; j += PANEL_WIDTH) {
         size_t width = (size_t)tile_min(PANEL_WIDTH, out - j);
+        float *from = to;
         if (rest > 0) {
             copy_rows(rest, width, chain->out.learngene + (size_t)main_width(shape) * (size_t)out + j, out, &to);
         }
         if (slot >= 0) copy_rows(shape->n_tailor, width, tailor_of(chain->gate, &chain->out, slot) + j, out, &to);
+        if (rounds(chain)) rows_round((size_t)(to - from), from);
         if (chain->bias) copy_rows(1, width, chain->bias + j, out, &to);
     }
 }
@@ -188,177 +220,159 @@ static void pack(Engine *engine, Chain *chain, float *scratch) {
     chain->out_panels = scratch_take(&scratch, (size_t)wide * (size_t)out);
     chain->slot_in = scratch_take(&scratch, slots * slot_in_size(shape, in));
     chain->slot_out = scratch_take(&scratch, slots * slot_out_size(shape, out));
+    chain->slot_sigma = scratch_take(&scratch, slots * (size_t)components(shape));
     chain->hidden = scratch;
-    panel_pack_transposed(engine, in, wide, panel_width(shape), chain->in.learngene, in, chain->in_panels);
-    if (chain->output && wide > 0) {
-        panel_pack(engine, wide, out, PANEL_WIDTH, chain->out.learngene, out, chain->out_panels);
+    panel_pack_transposed(engine, in, wide, panel_width(shape), chain->in.learngene, in, rounds(chain),
+                          chain->in_panels);
+    if (chain->output.data && wide > 0) {
+        panel_pack(engine, wide, out, PANEL_WIDTH, chain->out.learngene, out, rounds(chain), chain->out_panels);
     }
 #pragma omp parallel for num_threads(engine->threads) schedule(static)
     for (int slot = -1; slot < chain->gate->n_slots; slot++) {
         pack_slot_in(chain, slot);
-        if (chain->output) pack_slot_out(chain, slot);
+        pack_slot_sigma(chain, slot);
+        if (chain->output.data) pack_slot_out(chain, slot);
     }
 }
 
 // ---- the chain -----------------------------------------------------------------------------------------------------
 
-// Hidden values go to `raw`, and become raw * sigma.
-ENGINE_CLONES
-static void scale_rows(int n, int width, const float *sigma, float *hidden, int stride, float *raw, int raw_stride) {
-    for (int i = 0; i < n; i++) {
-        float *h = hidden + (size_t)i * (size_t)stride, *r = raw + (size_t)i * (size_t)raw_stride;
-        for (int j = 0; j < width; j++) {
-            r[j] = h[j];
-            h[j] *= sigma[j];
-        }
-    }
+// Where a segment's column sums of raw * other are kept.
+static float *products_of(const Chain *chain, const Rows *r, Span s) {
+    int rows = chain->shape->rows, tile = s.first / rows * r->tiles_per_sample + s.first % rows / r->per_tile;
+    return chain->products + (size_t)tile * (size_t)components(chain->shape);
 }
 
-// Between the products, for rows of one slot: sigma, and the constant 1 behind the last component.
-static void finish_hidden(const Chain *chain, Span s) {
+// Between the products, for rows of one slot: raw values are kept, then come sigma and the constant 1 behind the last
+// component.
+static void finish_hidden(const Chain *chain, const Rows *r, Span s, float *hidden) {
     const GatedShape *shape = chain->shape;
-    int stride = hidden_stride(shape), all = components(shape), learngene = shape->n_learngene;
-    float *hidden = chain->hidden + (size_t)s.first * (size_t)stride, *raw = chain->raw + (size_t)s.first * (size_t)all;
-    scale_rows(s.count, learngene, chain->sigma.learngene, hidden, stride, raw, all);
-    if (s.slot >= 0) {
-        scale_rows(s.count, shape->n_tailor, tailor_of(chain->gate, &chain->sigma, s.slot), hidden + learngene, stride,
-                   raw + learngene, all);
+    int stride = hidden_stride(shape), all = components(shape), open = s.slot >= 0 ? all : shape->n_learngene;
+    size_t at = (size_t)s.first * (size_t)all;
+    for (int i = 0; i < s.count && open < all; i++) {
+        memset(hidden + (size_t)i * (size_t)stride + open, 0, (size_t)(all - open) * sizeof *hidden);
     }
-    for (int i = 0; i < s.count; i++) {
-        hidden[(size_t)i * (size_t)stride + (size_t)(s.slot >= 0 ? all : learngene)] = 1.0F;
-        for (int j = learngene; j < all && s.slot < 0; j++) raw[(size_t)i * (size_t)all + (size_t)j] = 0.0F;
+    if (chain->other.data) {
+        float *sums = products_of(chain, r, s);
+        memset(sums, 0, (size_t)all * sizeof *sums);
+        rows_sum_products(s.count, all, activation_at(chain->other, at), all, hidden, stride, sums);
     }
+    rows_store_and_scale(s.count, all, slot_sigma(chain, s.slot), hidden, stride, activation_at(chain->raw, at), all);
+    for (int i = 0; i < s.count && chain->bias; i++) hidden[(size_t)i * (size_t)stride + (size_t)open] = 1.0F;
 }
 
 // Rows of the tile: hidden = input [learngene; tailor]^T, then sigma.
-static void project(const Chain *chain, Span tile) {
+static void project(const Chain *chain, const Rows *r, Span tile, float *hidden) {
+    _Alignas(64) float loaded[PANEL_ROWS * PANEL_DEPTH];
     const GatedShape *shape = chain->shape;
-    int in = chain->in.width, wide = main_width(shape), width = panel_width(shape), stride = hidden_stride(shape);
-    const float *input = chain->input + (size_t)tile.first * (size_t)in;
-    float *hidden = chain->hidden + (size_t)tile.first * (size_t)stride;
-    for (int j = 0; j < wide; j += width) {
-        panel_multiply(tile.count, in, width, input, in, chain->in_panels + (size_t)j * (size_t)in, hidden + j, stride,
-                       false);
+    int in = chain->in.width, wide = main_width(shape), stride = hidden_stride(shape);
+    for (int first = 0; first < in; first += PANEL_DEPTH) {
+        int depth = tile_min(PANEL_DEPTH, in - first), ld = in;
+        Activation rows = activation_at(chain->input, (size_t)tile.first * (size_t)in + (size_t)first);
+        const float *input = rows_read(tile.count, depth, rows, &ld, loaded);
+        panel_multiply(tile.count, depth, wide, input, ld, chain->in_panels, in, first, panel_width(shape), hidden,
+                       stride, first > 0);
+        for (Span s = tile; s.first < tile.first + tile.count; s.first += s.count) {
+            s = next_segment(chain, tile, s.first);
+            int width = slot_width(shape, s.slot);
+            size_t row = (size_t)(s.first - tile.first);
+            panel_multiply(s.count, depth, width, input + row * (size_t)ld, ld, slot_in(chain, s.slot), in, first,
+                           width, hidden + row * (size_t)stride + wide, stride, first > 0);
+        }
     }
     for (Span s = tile; s.first < tile.first + tile.count; s.first += s.count) {
         s = next_segment(chain, tile, s.first);
-        panel_multiply(s.count, in, tile_round(slot_components(shape, s.slot >= 0), VECTOR),
-                       chain->input + (size_t)s.first * (size_t)in, in, slot_in(chain, s.slot),
-                       chain->hidden + (size_t)s.first * (size_t)stride + wide, stride, false);
-        finish_hidden(chain, s);
+        finish_hidden(chain, r, s, hidden + (size_t)(s.first - tile.first) * (size_t)stride);
     }
 }
 
-// Rows of the tile: output = [output +] hidden [learngene; tailor] [+ bias]
-static void expand(const Chain *chain, Span tile) {
-    const GatedShape *shape = chain->shape;
-    int out = chain->out.width, wide = main_width(shape), stride = hidden_stride(shape);
-    for (int j = 0; j < out; j += PANEL_WIDTH) {
-        int width = tile_min(PANEL_WIDTH, out - j);
-        for (Span s = tile; s.first < tile.first + tile.count; s.first += s.count) {
-            s = next_segment(chain, tile, s.first);
-            int rows = slot_rows(chain, s.slot);
-            panel_multiply(s.count, rows, width, chain->hidden + (size_t)s.first * (size_t)stride + wide, stride,
-                           slot_out(chain, s.slot) + (size_t)j * (size_t)rows,
-                           chain->output + (size_t)s.first * (size_t)out + j, out, chain->accumulate);
+// y (tile.count, width; rows `ld` apart) = [y +] hidden [learngene; tailor] [+ bias] for columns from `column` on. The
+// longer product comes first: it leaves time for y to come to the cache.
+static void expand_panel(const Chain *chain, Span tile, const float *hidden, int column, int width, float *y, int ld,
+                         bool accumulate) {
+    int wide = main_width(chain->shape), stride = hidden_stride(chain->shape);
+    for (int first = 0; first < wide; first += PANEL_DEPTH) {
+        panel_multiply(tile.count, tile_min(PANEL_DEPTH, wide - first), width, hidden + first, stride,
+                       chain->out_panels + (size_t)column * (size_t)wide, wide, first, PANEL_WIDTH, y, ld,
+                       accumulate || first > 0);
+    }
+    for (Span s = tile; s.first < tile.first + tile.count; s.first += s.count) {
+        s = next_segment(chain, tile, s.first);
+        int depth = slot_rows(chain, s.slot);
+        size_t row = (size_t)(s.first - tile.first);
+        gemm_tile(GEMM_NN, s.count, width, depth, hidden + row * (size_t)stride + wide, stride,
+                  slot_out(chain, s.slot) + (size_t)column * (size_t)depth, width, y + row * (size_t)ld, ld,
+                  accumulate || wide > 0);
+    }
+}
+
+// Rows of the tile: output = [output +] slope * (hidden [learngene; tailor] [+ bias]), formed in the output itself
+// where it keeps sums as they are.
+static void expand(const Chain *chain, Span tile, const float *hidden) {
+    _Alignas(64) float sums[PANEL_ROWS * GROUP];
+    int out = chain->out.width;
+    bool direct = rows_in_place(chain->output) && !chain->slope.gelu;
+    for (int j = 0; j < out; j += GROUP) {
+        int width = tile_min(GROUP, out - j), ld = direct ? out : width;
+        size_t at = (size_t)tile.first * (size_t)out + (size_t)j;
+        float *y = direct ? (float *)chain->output.data + at : sums;
+        for (int i = 0; i < width; i += PANEL_WIDTH) {
+            expand_panel(chain, tile, hidden, j + i, tile_min(PANEL_WIDTH, width - i), y + i, ld,
+                         direct && chain->accumulate);
         }
-        panel_multiply(tile.count, wide, width, chain->hidden + (size_t)tile.first * (size_t)stride, stride,
-                       chain->out_panels + (size_t)j * (size_t)wide,
-                       chain->output + (size_t)tile.first * (size_t)out + j, out, true);
+        if (direct) continue;
+        if (chain->slope.gelu) rows_gelu_slope(tile.count, width, activation_at(chain->slope, at), out, y, ld);
+        rows_store(tile.count, width, y, ld, activation_at(chain->output, at), out, chain->accumulate);
     }
 }
 
 static void run_chain(Engine *engine, Chain *chain, float *scratch) {
     Rows rows = cut_rows(chain->shape, chain->gate->n_samples);
     pack(engine, chain, scratch);
-#pragma omp parallel for num_threads(engine->threads) schedule(dynamic)
-    for (int i = 0; i < rows.tiles; i++) {
-        Span tile = tile_rows(&rows, chain->shape, chain->gate->n_samples, i);
-        project(chain, tile);
-        if (chain->output) expand(chain, tile);
-    }
-}
-
-// ---- gradients of the tailors --------------------------------------------------------------------------------------
-
-// What one factor's gradient is made of: sigma * (left^T right), left (N, N_G + N_T), right (N, width).
-typedef struct Side {
-    const float *left, *right;
-    size_t tailor;
-    int width;
-} Side;
-
-// Columns [column, column + width) of a tailor's factor, over the rows of the samples of its slot.
-static void tailor_block(const GatedShape *shape, const Gate *gate, const Side *side, size_t sigma, int slot,
-                         int column, float *sum) {
-    int n_tailor = shape->n_tailor, all = components(shape), width = tile_min(BLOCK, side->width - column);
-    bool found = false;
-    for (int sample = 0; sample < gate->n_samples; sample++) {
-        if (gate->slot[sample] != slot) continue;
-        for (int i = 0; i < shape->rows; i += PANEL_ROWS) {
-            size_t row = (size_t)sample * (size_t)shape->rows + (size_t)i;
-            gemm_tile(GEMM_TN, n_tailor, width, tile_min(PANEL_ROWS, shape->rows - i),
-                      side->left + row * (size_t)all + shape->n_learngene, all,
-                      side->right + row * (size_t)side->width + column, side->width, sum, BLOCK, found);
-            found = true;
-        }
-    }
-    for (int i = 0; i < n_tailor && found; i++) {
-        float factor = gate->tailor[slot][sigma + (size_t)i];
-        float *gradient = gate->dtailor[slot] + side->tailor + (size_t)i * (size_t)side->width + column;
-        for (int j = 0; j < width; j++) gradient[j] += factor * sum[i * BLOCK + j];
-    }
-}
-
-static void tailor_sigma(const GatedShape *shape, const Gate *gate, const float *a, const float *dh, size_t sigma,
-                         int slot) {
-    size_t all = (size_t)components(shape), rows = (size_t)shape->rows;
-    for (int i = 0; i < shape->n_tailor; i++) {
-        double sum = 0;
-        for (int sample = 0; sample < gate->n_samples; sample++) {
-            if (gate->slot[sample] != slot) continue;
-            size_t at = (size_t)sample * rows * all + (size_t)(shape->n_learngene + i);
-            for (size_t row = 0; row < rows; row++) sum += (double)a[at + row * all] * (double)dh[at + row * all];
-        }
-        gate->dtailor[slot][sigma + (size_t)i] += (float)sum;
-    }
-}
-
-static size_t tailor_scratch(const GatedShape *shape, int n_slots) {
-    int blocks = tile_count(shape->m1, BLOCK) + tile_count(shape->m2, BLOCK);
-    return scratch_size((size_t)n_slots * (size_t)blocks * (size_t)shape->n_tailor * BLOCK);
-}
-
-static void tailor_gradients(Engine *engine, const GatedShape *shape, const Gate *gate, const GatedWeights *w,
-                             const Side sides[2], const float *a, const float *dh, float *scratch) {
-    int of_u = tile_count(shape->m1, BLOCK), blocks = of_u + tile_count(shape->m2, BLOCK);
-#pragma omp parallel for collapse(2) num_threads(engine->threads) schedule(dynamic)
-    for (int slot = 0; slot < gate->n_slots; slot++) {
-        for (int block = -1; block < blocks; block++) {
-            if (!gate->dtailor[slot]) continue;
-            if (block < 0) {
-                tailor_sigma(shape, gate, a, dh, w->tailor_s, slot);
-            } else {
-                size_t index = (size_t)slot * (size_t)blocks + (size_t)block;
-                tailor_block(shape, gate, &sides[block >= of_u], w->tailor_s, slot,
-                             (block >= of_u ? block - of_u : block) * BLOCK,
-                             scratch + index * (size_t)shape->n_tailor * BLOCK);
-            }
+#pragma omp parallel num_threads(tile_min(engine->threads, rows.tiles))
+    {
+        float *hidden = chain->hidden + (size_t)omp_get_thread_num() * hidden_size(chain->shape);
+#pragma omp for schedule(dynamic)
+        for (int i = 0; i < rows.tiles; i++) {
+            Span tile = tile_rows(&rows, chain->shape, chain->gate->n_samples, i);
+            project(chain, &rows, tile, hidden);
+            if (chain->output.data) expand(chain, tile, hidden);
         }
     }
 }
 
 // ---- calls ---------------------------------------------------------------------------------------------------------
 
+// The gradients of sigma from the column sums that the chain left: the learngene's (or NULL) and the tailors'.
+static void add_products(const Chain *chain, float *ds, size_t tailor_s) {
+    const GatedShape *shape = chain->shape;
+    const Gate *gate = chain->gate;
+    Rows rows = cut_rows(shape, gate->n_samples);
+    for (int i = 0; i < rows.tiles; i++) {
+        Span tile = tile_rows(&rows, shape, gate->n_samples, i);
+        for (Span s = tile; s.first < tile.first + tile.count; s.first += s.count) {
+            s = next_segment(chain, tile, s.first);
+            const float *sums = products_of(chain, &rows, s);
+            float *tailor = s.slot >= 0 && gate->dtailor ? gate->dtailor[s.slot] : NULL;
+            for (int j = 0; j < shape->n_learngene && ds; j++) ds[j] += sums[j];
+            for (int j = 0; j < shape->n_tailor && tailor; j++) {
+                tailor[tailor_s + (size_t)j] += sums[shape->n_learngene + j];
+            }
+        }
+    }
+}
+
+static size_t products_size(const GatedShape *shape, int n_samples) {
+    return (size_t)n_samples * (size_t)cut_rows(shape, n_samples).tiles_per_sample * (size_t)components(shape);
+}
+
 size_t engine_gated_scratch(const GatedShape *shape, int n_samples, int n_slots) {
-    int n = n_samples * shape->rows, m1 = shape->m1, m2 = shape->m2;
+    int n = n_samples * shape->rows, m1 = shape->m1, m2 = shape->m2, g = shape->n_learngene, t = shape->n_tailor;
     size_t chain = scratch_larger(chain_scratch(shape, n_samples, n_slots, m1, m2),
                                   chain_scratch(shape, n_samples, n_slots, m2, m1));
-    size_t products = scratch_larger(reduce_product_scratch(n, shape->n_learngene, m1),
-                                     reduce_product_scratch(n, shape->n_learngene, m2));
-    size_t columns = scratch_larger(reduce_columns_scratch(n, m2), reduce_columns_scratch(n, shape->n_learngene));
-    return scratch_size((size_t)n * (size_t)components(shape)) +
-           scratch_larger(scratch_larger(chain, products), scratch_larger(columns, tailor_scratch(shape, n_slots)));
+    size_t sums = reduce_scratch(n, g, m1, t, n_slots) + reduce_scratch(n, g, m2, t, n_slots);
+    return scratch_size((size_t)n * (size_t)components(shape)) + scratch_size(products_size(shape, n_samples)) +
+           scratch_larger(chain, sums);
 }
 
 // Multiply-adds of one pass through both factors, by the rows that are open.
@@ -368,10 +382,14 @@ static double count_products(const GatedShape *shape, const Gate *gate, double w
     return sum * shape->rows * width;
 }
 
+static double count_bytes(const GatedShape *shape, const Gate *gate, Activation x, Activation a, Activation y) {
+    return (double)gate->n_samples * shape->rows *
+           (shape->m1 * (double)engine_type_size(x.type) + components(shape) * (double)engine_type_size(a.type) +
+            shape->m2 * (double)engine_type_size(y.type));
+}
+
 void engine_gated_forward(Engine *engine, const GatedShape *shape, const Gate *gate, const GatedWeights *w,
-                          Activation rows_x, Activation rows_a, Activation rows_y) {
-    const float *x = rows_x.data;
-    float *a = rows_a.data, *y = rows_y.data;
+                          Activation x, Activation a, Activation y) {
     engine_profile_begin(engine);
     Chain chain = {.shape = shape,
                    .gate = gate,
@@ -383,19 +401,17 @@ void engine_gated_forward(Engine *engine, const GatedShape *shape, const Gate *g
                    .bias = w->bias,
                    .output = y};
     run_chain(engine, &chain, engine->scratch);
-    double n = (double)gate->n_samples * shape->rows, in = shape->m1, out = shape->m2;
-    engine_profile_end(engine, KERNEL_GATED_FORWARD, 2 * count_products(shape, gate, in + out),
-                       4 * n * (in + out + components(shape)));
+    engine_profile_end(engine, KERNEL_GATED_FORWARD, 2 * count_products(shape, gate, (double)shape->m1 + shape->m2),
+                       count_bytes(shape, gate, x, a, y));
 }
 
 void engine_gated_backward(Engine *engine, const GatedShape *shape, const Gate *gate, const GatedWeights *w,
-                           Activation rows_x, Activation rows_a, Activation rows_dy, Activation rows_dx,
-                           bool accumulate, const GatedGradients *dw) {
-    const float *x = rows_x.data, *a = rows_a.data, *dy = rows_dy.data;
-    float *dx = rows_dx.data;
+                           Activation x, Activation a, Activation dy, Activation dx, bool accumulate,
+                           const GatedGradients *dw) {
     engine_profile_begin(engine);
     int n = gate->n_samples * shape->rows, m1 = shape->m1, m2 = shape->m2, all = components(shape);
     float *scratch = engine->scratch, *dh = scratch_take(&scratch, (size_t)n * (size_t)all);
+    float *products = scratch_take(&scratch, products_size(shape, gate->n_samples));
     bool tailors = gate->dtailor && gate->n_slots > 0 && shape->n_tailor > 0;
     Chain chain = {.shape = shape,
                    .gate = gate,
@@ -403,21 +419,29 @@ void engine_gated_backward(Engine *engine, const GatedShape *shape, const Gate *
                    .out = {w->U, w->tailor_U, m1},
                    .sigma = {w->s, w->tailor_s, 1},
                    .input = dy,
-                   .raw = dh,
+                   .raw = activation_f32(dh),
+                   .other = dw->U || tailors ? a : (Activation){0},
+                   .products = products,
                    .output = dx,
+                   .slope = x,
                    .accumulate = accumulate};
-    if (dx || dw->U || tailors) run_chain(engine, &chain, scratch);
-    if (dw->U) {
-        reduce_product(engine, n, shape->n_learngene, m1, dh, all, x, m1, w->s, scratch, dw->U);
-        reduce_product(engine, n, shape->n_learngene, m2, a, all, dy, m2, w->s, scratch, dw->V);
-        reduce_columns(engine, n, shape->n_learngene, a, dh, all, scratch, dw->s);
+    Reduction of[2] = {{.n = n, .q = m1, .L = activation_f32(dh), .ldl = all, .X = x, .ldx = m1},
+                       {.n = n, .q = m2, .L = a, .ldl = all, .X = dy, .ldx = m2, .sums_x = dw->bias}};
+    for (int i = 0; i < 2; i++) {
+        of[i].p = shape->n_learngene;
+        if (dw->U) of[i].scale = w->s, of[i].G = i == 0 ? dw->U : dw->V;
+        if (!tailors) continue;
+        of[i].tailors = (ReduceTailors){.gate = gate, .n = shape->n_tailor, .rows = shape->rows, .scale = w->tailor_s};
+        of[i].tailors.G = i == 0 ? w->tailor_U : w->tailor_V;
     }
-    if (tailors) {
-        const Side sides[2] = {{dh, x, w->tailor_U, m1}, {a, dy, w->tailor_V, m2}};
-        tailor_gradients(engine, shape, gate, w, sides, a, dh, scratch);
+    if (dx.data || dw->U || tailors) run_chain(engine, &chain, scratch);
+    if (dw->U || tailors) {
+        add_products(&chain, dw->s, w->tailor_s);
+        reduce(engine, 2, of, scratch);
+    } else if (dw->bias) {
+        reduce(engine, 1, &of[1], scratch);
     }
-    if (dw->bias) reduce_columns(engine, n, m2, dy, NULL, m2, scratch, dw->bias);
-    double products = count_products(shape, gate, m2) + (dx ? count_products(shape, gate, m1) : 0) +
-                      (dw->U ? count_products(shape, gate, (double)m1 + m2) : 0);
-    engine_profile_end(engine, KERNEL_GATED_BACKWARD, 2 * products, 8.0 * n * ((double)m1 + m2 + all));
+    double open = count_products(shape, gate, 1);
+    engine_profile_end(engine, KERNEL_GATED_BACKWARD, 2 * open * (m2 + (dx.data ? m1 : 0) + (dw->U ? m1 + m2 : 0)),
+                       2 * count_bytes(shape, gate, x, a, dy));
 }

@@ -1,8 +1,13 @@
-// The serial product that every matrix kernel of the engine is made of. LIBXSMM compiles a kernel for each shape at its
-// first use and keeps it (its dispatch is thread-safe and caches per thread); where it cannot, plain C takes over.
-// CBLAS is no choice here: tiles are computed by all threads at once, and not every BLAS build allows that.
+// The serial product that every matrix kernel of the engine is made of, and the choice of what computes it: LIBXSMM,
+// which compiles a kernel for each shape at its first use (its dispatch is thread-safe and caches per thread), else a
+// CBLAS that all threads may call at once, else plain C.
+#include <omp.h>
+#include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
+#include "engine/gemm_plain.h"
 #include "engine/internal.h"
 #include "engine/simd.h"
 #include "engine/tile.h"
@@ -10,66 +15,183 @@
 #ifdef KINDIT_HAVE_XSMM
 #include <libxsmm.h>
 #endif
+#ifdef KINDIT_HAVE_OPENBLAS
+#include <cblas.h>
+#endif
 
-// C (m, n) = [C +] A B; A(i, l) = A[i * row + l * column], B and C row-major. Register tiles of ROWS x COLUMNS that
-// compilers vectorise.
-ENGINE_CLONES
-static void multiply_plain(int m, int n, int k, const float *A, size_t row, size_t column, const float *B, size_t ldb,
-                           float *C, size_t ldc, bool accumulate) {
-    enum { ROWS = 4, COLUMNS = 16 };
-    for (int i0 = 0; i0 < m; i0 += ROWS) {
-        int rows = tile_min(ROWS, m - i0);
-        for (int j0 = 0; j0 < n; j0 += COLUMNS) {
-            int columns = tile_min(COLUMNS, n - j0);
-            float sum[ROWS][COLUMNS] = {{0}};
-            for (int l = 0; l < k; l++) {
-                const float *b = B + (size_t)l * ldb + j0;
-                const float *a = A + (size_t)i0 * row + (size_t)l * column;
-                if (rows == ROWS && columns == COLUMNS) {
-                    for (int i = 0; i < ROWS; i++) {
-                        for (int j = 0; j < COLUMNS; j++) sum[i][j] += a[(size_t)i * row] * b[j];
-                    }
-                } else {
-                    for (int i = 0; i < rows; i++) {
-                        for (int j = 0; j < columns; j++) sum[i][j] += a[(size_t)i * row] * b[j];
-                    }
-                }
-            }
-            for (int i = 0; i < rows; i++) {
-                float *c = C + (size_t)(i0 + i) * ldc + j0;
-                for (int j = 0; j < columns; j++) c[j] = accumulate ? c[j] + sum[i][j] : sum[i][j];
-            }
-        }
-    }
+// op is GEMM_NN or GEMM_TN; m, n and k are positive.
+typedef void (*Multiply)(GemmOp op, int m, int n, int k, const float *A, int lda, const float *B, int ldb, float *C,
+                         int ldc, bool accumulate);
+
+typedef struct Backend {
+    const char *name, *needs;
+    bool (*prepare)(void); // makes it ready; false where it cannot be used
+    Multiply multiply;
+    void (*describe)(char *out, size_t size);
+} Backend;
+
+// ---- plain C -------------------------------------------------------------------------------------------------------
+
+static bool prepare_plain(void) {
+    return true;
 }
 
-// False where LIBXSMM has no kernel. It is column-major: row-major C = A B is its C^T = B^T A^T, so the operands swap.
+static void multiply_plain(GemmOp op, int m, int n, int k, const float *A, int lda, const float *B, int ldb, float *C,
+                           int ldc, bool accumulate) {
+    size_t row = op == GEMM_TN ? 1 : (size_t)lda, column = op == GEMM_TN ? (size_t)lda : 1;
+    gemm_plain(m, n, k, A, row, column, B, (size_t)ldb, C, (size_t)ldc, accumulate);
+}
+
+static void describe_plain(char *out, size_t size) {
+    snprintf(out, size, "plain C (%s)", gemm_plain_vectors());
+}
+
+// ---- CBLAS ---------------------------------------------------------------------------------------------------------
+
+#ifdef KINDIT_HAVE_OPENBLAS
+// Which build of OpenBLAS runs is a matter of the system's alternatives. The one without threads gives wrong results
+// when several threads call it at once; the one with its own threads must leave them alone.
+static bool prepare_cblas(void) {
+    if (openblas_get_parallel() == OPENBLAS_SEQUENTIAL) return false;
+    if (openblas_get_parallel() == OPENBLAS_THREAD) openblas_set_num_threads(1);
+    return true;
+}
+
+// The build for OpenMP shares a product out unless it finds itself in a parallel region of several threads, or with a
+// limit of one: this limit is the calling thread's own.
+static void multiply_cblas(GemmOp op, int m, int n, int k, const float *A, int lda, const float *B, int ldb, float *C,
+                           int ldc, bool accumulate) {
+    int threads = omp_get_max_threads();
+    omp_set_num_threads(1);
+    cblas_sgemm(CblasRowMajor, op == GEMM_TN ? CblasTrans : CblasNoTrans, CblasNoTrans, m, n, k, 1.0F, A, lda, B, ldb,
+                accumulate ? 1.0F : 0.0F, C, ldc);
+    omp_set_num_threads(threads);
+}
+
+static void describe_cblas(char *out, size_t size) {
+    char version[32] = "";
+    sscanf(openblas_get_config(), "OpenBLAS %31s", version);
+    snprintf(out, size, "OpenBLAS %s (%s)", version, openblas_get_corename());
+}
+#endif
+
+// ---- LIBXSMM -------------------------------------------------------------------------------------------------------
+
+#ifdef KINDIT_HAVE_XSMM
+// A product's shape, and where the last kernels lie: LIBXSMM's own look-up takes as long as a tenth of a small product.
+typedef struct XsmmShape {
+    int32_t m, n, k, lda, ldb, ldc, op, accumulate;
+} XsmmShape;
+
+enum { XSMM_RECENT = 64 };
+static _Thread_local struct XsmmRecent {
+    XsmmShape shape;
+    libxsmm_smmfunction kernel;
+} xsmm_recent[XSMM_RECENT];
+
+// LIBXSMM is column-major: row-major C = A B is its C^T = B^T A^T, so the operands swap. NULL where it has no kernel.
+static libxsmm_smmfunction dispatch_xsmm(XsmmShape s) {
+    const uint32_t hash = (uint32_t)(s.m * 31 + s.n * 17 + s.k * 5 + s.lda * 7 + s.ldc * 3 + s.op + s.accumulate * 2);
+    struct XsmmRecent *recent = &xsmm_recent[(hash ^ hash >> 6) % XSMM_RECENT];
+    if (recent->kernel && memcmp(&recent->shape, &s, sizeof s) == 0) return recent->kernel;
+    const float alpha = 1.0F, beta = s.accumulate ? 1.0F : 0.0F;
+    const int flags = s.op == GEMM_TN ? LIBXSMM_GEMM_FLAG_TRANS_B : LIBXSMM_GEMM_FLAG_NONE;
+    const int prefetch = LIBXSMM_PREFETCH_NONE;
+    *recent = (struct XsmmRecent){
+        s, libxsmm_smmdispatch(s.n, s.m, s.k, &s.ldb, &s.lda, &s.ldc, &alpha, &beta, &flags, &prefetch)};
+    return recent->kernel;
+}
+
+static bool prepare_xsmm(void) {
+    libxsmm_init();
+    return dispatch_xsmm((XsmmShape){16, 16, 16, 16, 16, 16, GEMM_NN, false}) &&
+           dispatch_xsmm((XsmmShape){16, 16, 16, 16, 16, 16, GEMM_TN, true});
+}
+
 // Its kernels for AVX-512 keep one sum an element, except that those of up to 16 columns and 2 to 11 rows keep several.
 // They are given one row at a time: what a sample gets must not depend on how many others are in its batch.
-static bool multiply_jit(GemmOp op, int m, int n, int k, const float *A, int lda, const float *B, int ldb, float *C,
-                         int ldc, bool accumulate) {
-#ifdef KINDIT_HAVE_XSMM
-    const float alpha = 1.0F, beta = accumulate ? 1.0F : 0.0F;
-    const int flags = op == GEMM_TN ? LIBXSMM_GEMM_FLAG_TRANS_B : LIBXSMM_GEMM_FLAG_NONE;
-    const int prefetch = LIBXSMM_PREFETCH_NONE;
+static void multiply_xsmm(GemmOp op, int m, int n, int k, const float *A, int lda, const float *B, int ldb, float *C,
+                          int ldc, bool accumulate) {
     const bool splits_sums = op == GEMM_NN && n <= 16 && m < 12 && libxsmm_get_target_archid() > LIBXSMM_X86_AVX2;
     const int rows = splits_sums ? 1 : m;
-    libxsmm_smmfunction kernel = libxsmm_smmdispatch(n, rows, k, &ldb, &lda, &ldc, &alpha, &beta, &flags, &prefetch);
-    if (!kernel) return false;
+    libxsmm_smmfunction kernel = dispatch_xsmm((XsmmShape){rows, n, k, lda, ldb, ldc, op, accumulate});
+    if (!kernel) {
+        multiply_plain(op, m, n, k, A, lda, B, ldb, C, ldc, accumulate);
+        return;
+    }
     for (int i = 0; i < m; i += rows) kernel(B, A + (size_t)i * (size_t)lda, C + (size_t)i * (size_t)ldc);
-    return true;
-#else
-    (void)op, (void)m, (void)n, (void)k, (void)A, (void)lda, (void)B, (void)ldb, (void)C, (void)ldc, (void)accumulate;
-    return false;
-#endif
 }
 
-static void multiply(GemmOp op, int m, int n, int k, const float *A, int lda, const float *B, int ldb, float *C,
-                     int ldc, bool accumulate) {
-    if (multiply_jit(op, m, n, k, A, lda, B, ldb, C, ldc, accumulate)) return;
-    size_t row = op == GEMM_TN ? 1 : (size_t)lda, column = op == GEMM_TN ? (size_t)lda : 1;
-    multiply_plain(m, n, k, A, row, column, B, (size_t)ldb, C, (size_t)ldc, accumulate);
+static void describe_xsmm(char *out, size_t size) {
+    snprintf(out, size, "libxsmm %s (%s)", LIBXSMM_CONFIG_VERSION, libxsmm_get_target_arch());
 }
+#endif
+
+// ---- the choice ----------------------------------------------------------------------------------------------------
+
+static const Backend backends[] = {
+// best first
+#ifdef KINDIT_HAVE_XSMM
+    {"libxsmm", "a processor it compiles for", prepare_xsmm, multiply_xsmm, describe_xsmm},
+#endif
+#ifdef KINDIT_HAVE_OPENBLAS
+    {"cblas", "an OpenBLAS built for threads or OpenMP", prepare_cblas, multiply_cblas, describe_cblas},
+#endif
+    {"c", "nothing", prepare_plain, multiply_plain, describe_plain},
+};
+enum { N_BACKENDS = sizeof backends / sizeof *backends };
+
+// All engines of a process share it. Plain C until the first of them chooses.
+static const Backend *_Atomic chosen = &backends[N_BACKENDS - 1];
+
+// Whether a row's product comes out the same, to the bit, wherever it stands and however many there are: what a sample
+// gets must not depend on its batch. Most kernels of OpenBLAS for x86 fail this.
+static bool keeps_rows(Multiply multiply) {
+    enum { M = 24, N = 31, K = 40 }; // 31 columns: every width of register tile has its turn
+    float a[M * K], b[K * N], alone[M * N], together[M * N];
+    for (uint32_t i = 0; i < M * K; i++) a[i] = (float)(int32_t)(i * 2654435761u) * 0x1p-31F;
+    for (uint32_t i = 0; i < K * N; i++) b[i] = (float)(int32_t)(i * 2246822519u) * 0x1p-31F;
+    for (int i = 0; i < M; i++) multiply(GEMM_NN, 1, N, K, a + i * K, K, b, N, alone + i * N, N, false);
+    for (int m = 2; m <= M; m += 11) {
+        multiply(GEMM_NN, m, N, K, a, K, b, N, together, N, false);
+        if (memcmp(together, alone, (size_t)m * N * sizeof *alone) != 0) return false;
+    }
+    return true;
+}
+
+static KinditStatus fail_unknown(KinditContext *ctx, const char *wanted) {
+    char names[64] = "";
+    for (int i = 0; i < N_BACKENDS; i++) {
+        size_t length = strlen(names);
+        snprintf(names + length, sizeof names - length, "%s%s", i ? ", " : "", backends[i].name);
+    }
+    return context_fail(ctx, KINDIT_ERROR_ARGUMENT, "KINDIT_GEMM: expected one of %s, found '%s'", names, wanted);
+}
+
+KinditStatus gemm_choose(KinditContext *ctx) {
+    const char *wanted = getenv("KINDIT_GEMM");
+    const bool any = !wanted || !*wanted;
+    for (int i = 0; i < N_BACKENDS; i++) {
+        const Backend *backend = &backends[i];
+        if (!any && strcmp(wanted, backend->name) != 0) continue;
+        if (backend->prepare() && (!any || keeps_rows(backend->multiply))) {
+            atomic_store(&chosen, backend);
+            return KINDIT_OK;
+        }
+        if (!any) {
+            return context_fail(ctx, KINDIT_ERROR_ARGUMENT,
+                                "KINDIT_GEMM=%s: this needs %s; leave it unset to have the best that works here",
+                                wanted, backend->needs);
+        }
+    }
+    return fail_unknown(ctx, wanted);
+}
+
+void gemm_describe(char *out, size_t size) {
+    atomic_load(&chosen)->describe(out, size);
+}
+
+// ---- products ------------------------------------------------------------------------------------------------------
 
 void gemm_tile(GemmOp op, int m, int n, int k, const float *A, int lda, const float *B, int ldb, float *C, int ldc,
                bool accumulate) {
@@ -80,6 +202,7 @@ void gemm_tile(GemmOp op, int m, int n, int k, const float *A, int lda, const fl
         }
         return;
     }
+    Multiply multiply = atomic_load_explicit(&chosen, memory_order_relaxed)->multiply;
     if (op != GEMM_NT) {
         multiply(op, m, n, k, A, lda, B, ldb, C, ldc, accumulate);
         return;
@@ -108,13 +231,4 @@ void gemm_transpose(int rows, int columns, const float *from, int from_stride, f
             for (int r = 0; r < count; r++) line[r] = source[(size_t)r * (size_t)from_stride + (size_t)c];
         }
     }
-}
-
-void gemm_describe(char *out, size_t size) {
-#ifdef KINDIT_HAVE_XSMM
-    libxsmm_init();
-    snprintf(out, size, "libxsmm %s (%s)", LIBXSMM_CONFIG_VERSION, libxsmm_get_target_arch());
-#else
-    snprintf(out, size, "plain C");
-#endif
 }

@@ -36,8 +36,8 @@ struct Engine {
 void engine_profile_begin(Engine *engine);
 void engine_profile_end(Engine *engine, EngineKernel kernel, double flops, double bytes);
 
-// Products on row-major matrices with explicit leading dimensions, serial (called inside a thread's own tile), by
-// LIBXSMM where it can be dispatched, else plain C. C (m, n) = [C +] op(A) op(B); see gemm.c.
+// Products on row-major matrices with explicit leading dimensions, serial (called inside a thread's own tile), by what
+// gemm_choose chose. C (m, n) = [C +] op(A) op(B); see gemm.c.
 typedef enum GemmOp { GEMM_NN, GEMM_NT, GEMM_TN } GemmOp;
 void gemm_tile(GemmOp op, int m, int n, int k, const float *A, int lda, const float *B, int ldb, float *C, int ldc,
                bool accumulate);
@@ -45,7 +45,10 @@ void gemm_tile(GemmOp op, int m, int n, int k, const float *A, int lda, const fl
 // to (columns, rows) = transpose of from (rows, columns); serial.
 void gemm_transpose(int rows, int columns, const float *from, int from_stride, float *to, int to_stride);
 
-// Makes the products ready for use and names what computes them.
+// Chooses what computes the products, for the whole process: the best that works here, or what the environment's
+// KINDIT_GEMM names (libxsmm, cblas or c; unknown or unusable: KINDIT_ERROR_ARGUMENT). Plain C until it is called.
+KinditStatus gemm_choose(KinditContext *ctx);
+// Names what was chosen: "libxsmm 1.17 (hsw)", "OpenBLAS 0.3.21 (Zen)", "plain C (AVX2)".
 void gemm_describe(char *out, size_t size);
 
 #endif

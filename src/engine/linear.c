@@ -1,52 +1,151 @@
 // The dense product y = x W^T + b and its gradients: dx = dy W, dW = dy^T x, db = column sums of dy.
+#include <string.h>
+
 #include "engine/panel.h"
 #include "engine/reduce.h"
+#include "engine/rows.h"
 #include "engine/tile.h"
 
-size_t engine_linear_scratch(int n, int m1, int m2) {
-    size_t packed = scratch_size((size_t)m1 * (size_t)m2);
-    return scratch_larger(packed, scratch_larger(reduce_product_scratch(n, m2, m1), reduce_columns_scratch(n, m2)));
+enum {
+    GROUP = 384,     // most columns of y in a work item: x is loaded once for them
+    WORK_ITEMS = 16, // fewer columns are taken where rows alone do not give so many items to share out
+    FEW_ROWS = 64,   // up to so many, W is not packed: it would be read and written more often than it is used
+    BLOCK = 64       // columns of y that are formed at once from few rows
+};
+
+// y (n, m) = [y +] slope * (x (n, k) panels [+ bias])
+typedef struct Product {
+    int n, k, m;
+    Activation x, y;
+    const float *panels, *bias; // bias: or NULL
+    int ldb;                    // 0, or `panels` is the matrix (k, m) itself, with rows so far apart
+    bool accumulate;
+    Activation slope; // where .gelu: times GELU's slope at these (n, m)
+} Product;
+
+static int group_width(const Product *p) {
+    int wanted = tile_count(WORK_ITEMS, tile_count(p->n, PANEL_ROWS));
+    return tile_even(p->m, tile_min(GROUP, tile_round(tile_count(p->m, wanted), PANEL_WIDTH)), PANEL_WIDTH);
 }
 
-// y (n, m) = [y +] x (n, k) panels [+ bias]
-static void multiply(Engine *engine, int n, int k, int m, const float *x, const float *panels, const float *bias,
-                     float *y, bool accumulate) {
+// Sums are formed in y itself where it keeps them as they are, else in a tile of their own.
+static void multiply_tile(const Product *p, int row, int rows, int column, int columns) {
+    _Alignas(64) float loaded[PANEL_ROWS * PANEL_DEPTH], sums[PANEL_ROWS * GROUP];
+    size_t at = (size_t)row * (size_t)p->m + (size_t)column;
+    bool direct = rows_in_place(p->y) && !p->slope.gelu, add = p->bias || (direct && p->accumulate);
+    float *y = direct ? (float *)p->y.data + at : sums;
+    int ldy = direct ? p->m : columns;
+    for (int i = 0; i < rows && p->bias; i++) {
+        memcpy(y + (size_t)i * (size_t)ldy, p->bias + column, (size_t)columns * sizeof *y);
+    }
+    for (int first = 0; first < p->k; first += PANEL_DEPTH) {
+        int depth = tile_min(PANEL_DEPTH, p->k - first), ldx = p->k;
+        const float *x =
+            rows_read(rows, depth, activation_at(p->x, (size_t)row * (size_t)p->k + (size_t)first), &ldx, loaded);
+        if (p->ldb > 0) {
+            gemm_tile(GEMM_NN, rows, columns, depth, x, ldx, p->panels + (size_t)first * (size_t)p->ldb + column,
+                      p->ldb, y, ldy, add || first > 0);
+        } else {
+            panel_multiply(rows, depth, columns, x, ldx, p->panels + (size_t)column * (size_t)p->k, p->k, first,
+                           PANEL_WIDTH, y, ldy, add || first > 0);
+        }
+    }
+    if (direct) return;
+    if (p->slope.gelu) rows_gelu_slope(rows, columns, activation_at(p->slope, at), p->m, y, ldy);
+    rows_store(rows, columns, y, ldy, activation_at(p->y, at), p->m, p->accumulate);
+}
+
+static void multiply(Engine *engine, const Product *p) {
+    int group = group_width(p);
 #pragma omp parallel for num_threads(engine->threads) collapse(2) schedule(static)
-    for (int i = 0; i < tile_count(n, PANEL_ROWS); i++) {
-        for (int j = 0; j < tile_count(m, PANEL_WIDTH); j++) {
-            int rows = tile_extent(n, PANEL_ROWS, i), width = tile_extent(m, PANEL_WIDTH, j);
-            size_t row = (size_t)i * PANEL_ROWS, column = (size_t)j * PANEL_WIDTH;
-            float *tile = y + row * (size_t)m + column;
-            if (bias) panel_set_bias(rows, width, bias + column, tile, m);
-            panel_multiply(rows, k, width, x + row * (size_t)k, k, panels + column * (size_t)k, tile, m,
-                           accumulate || bias);
+    for (int i = 0; i < tile_count(p->n, PANEL_ROWS); i++) {
+        for (int j = 0; j < tile_count(p->m, group); j++) {
+            multiply_tile(p, i * PANEL_ROWS, tile_extent(p->n, PANEL_ROWS, i), j * group, tile_extent(p->m, group, j));
         }
     }
 }
 
-void engine_linear_forward(Engine *engine, int n, int m1, int m2, Activation rows_x, const float *W, const float *bias,
-                           Activation rows_y) {
-    const float *x = rows_x.data;
-    float *y = rows_y.data;
-    engine_profile_begin(engine);
-    panel_pack_transposed(engine, m1, m2, PANEL_WIDTH, W, m1, engine->scratch);
-    multiply(engine, n, m1, m2, x, engine->scratch, bias, y, false);
-    double rows = n, in = m1, out = m2;
-    engine_profile_end(engine, KERNEL_LINEAR_FORWARD, 2 * rows * in * out, 4 * (rows * (in + out) + in * out));
+// ---- few rows ------------------------------------------------------------------------------------------------------
+
+static bool is_few(int n, Activation rows) {
+    return n <= FEW_ROWS && rows.type == ENGINE_F32; // bf16 rows want W rounded: a copy in any case
 }
 
-void engine_linear_backward(Engine *engine, int n, int m1, int m2, Activation rows_x, const float *W,
-                            Activation rows_dy, Activation rows_dx, bool accumulate, float *dW, float *dbias) {
-    const float *x = rows_x.data, *dy = rows_dy.data;
-    float *dx = rows_dx.data;
-    engine_profile_begin(engine);
-    if (dx) {
-        panel_pack(engine, m2, m1, PANEL_WIDTH, W, m1, engine->scratch);
-        multiply(engine, n, m2, m1, dy, engine->scratch, NULL, dx, accumulate);
+// x (n, k) to (k, width) with zeros from column n on.
+static void transpose_rows(int n, int k, int width, Activation x, float *to) {
+    _Alignas(64) float loaded[FEW_ROWS * PANEL_DEPTH];
+    for (int first = 0; first < k; first += PANEL_DEPTH) {
+        int depth = tile_min(PANEL_DEPTH, k - first);
+        rows_load(n, depth, activation_at(x, (size_t)first), k, loaded, depth);
+        memset(loaded + (size_t)n * (size_t)depth, 0, (size_t)(width - n) * (size_t)depth * sizeof *loaded);
+        gemm_transpose(width, depth, loaded, depth, to + (size_t)first * (size_t)width, width);
     }
-    if (dW) reduce_product(engine, n, m2, m1, dy, m2, x, m1, NULL, engine->scratch, dW);
-    if (dbias) reduce_columns(engine, n, m2, dy, NULL, m2, engine->scratch, dbias);
-    double rows = n, in = m1, out = m2, products = (dx != NULL) + (dW != NULL);
-    engine_profile_end(engine, KERNEL_LINEAR_BACKWARD, 2 * products * rows * in * out,
-                       4 * products * (rows * (in + out) + in * out));
+}
+
+// Columns [column, column + columns) of y by y^T = W x^T + b: the sums are those of the other way, term by term.
+static void multiply_block(const Product *p, const float *W, const float *xt, int width, int column, int columns) {
+    _Alignas(64) float sums[BLOCK * FEW_ROWS], rows[FEW_ROWS * BLOCK];
+    for (int i = 0; i < columns; i++) {
+        for (int j = 0; j < width; j++) sums[i * width + j] = p->bias ? p->bias[column + i] : 0.0F;
+    }
+    for (int first = 0; first < p->k; first += PANEL_DEPTH) {
+        gemm_tile(GEMM_NN, columns, width, tile_min(PANEL_DEPTH, p->k - first),
+                  W + (size_t)column * (size_t)p->k + (size_t)first, p->k, xt + (size_t)first * (size_t)width, width,
+                  sums, width, true);
+    }
+    gemm_transpose(columns, width, sums, width, rows, columns);
+    rows_store(p->n, columns, rows, columns, activation_at(p->y, (size_t)column), p->m, false);
+}
+
+static void multiply_few(Engine *engine, const Product *p, const float *W) {
+    int width = tile_round(p->n, 8);
+    transpose_rows(p->n, p->k, width, p->x, engine->scratch);
+#pragma omp parallel for num_threads(engine->threads) schedule(static)
+    for (int j = 0; j < tile_count(p->m, BLOCK); j++) {
+        multiply_block(p, W, engine->scratch, width, j * BLOCK, tile_extent(p->m, BLOCK, j));
+    }
+}
+
+// ---- calls ---------------------------------------------------------------------------------------------------------
+
+size_t engine_linear_scratch(int n, int m1, int m2) {
+    size_t packed = scratch_larger(scratch_size((size_t)m1 * (size_t)m2), scratch_size((size_t)m1 * FEW_ROWS));
+    return scratch_larger(packed, reduce_scratch(n, m2, m1, 0, 0));
+}
+
+// Bytes of weights and of their gradients, and of rows read or written.
+static double count_bytes(double n, double m1, double m2, Activation x, Activation y) {
+    return n * (m1 * (double)engine_type_size(x.type) + m2 * (double)engine_type_size(y.type)) + 4 * m1 * m2;
+}
+
+void engine_linear_forward(Engine *engine, int n, int m1, int m2, Activation x, const float *W, const float *bias,
+                           Activation y) {
+    engine_profile_begin(engine);
+    Product product = {.n = n, .k = m1, .m = m2, .x = x, .y = y, .panels = engine->scratch, .bias = bias};
+    if (is_few(n, x)) {
+        multiply_few(engine, &product, W);
+    } else {
+        panel_pack_transposed(engine, m1, m2, PANEL_WIDTH, W, m1, x.type == ENGINE_BF16, engine->scratch);
+        multiply(engine, &product);
+    }
+    engine_profile_end(engine, KERNEL_LINEAR_FORWARD, 2.0 * n * m1 * m2, count_bytes(n, m1, m2, x, y));
+}
+
+void engine_linear_backward(Engine *engine, int n, int m1, int m2, Activation x, const float *W, Activation dy,
+                            Activation dx, bool accumulate, float *dW, float *dbias) {
+    engine_profile_begin(engine);
+    if (dx.data) {
+        Product product = {.n = n, .k = m2, .m = m1, .x = dy, .y = dx, .accumulate = accumulate, .slope = x};
+        product.panels = is_few(n, dy) ? W : engine->scratch;
+        product.ldb = is_few(n, dy) ? m1 : 0;
+        if (!is_few(n, dy)) panel_pack(engine, m2, m1, PANEL_WIDTH, W, m1, dy.type == ENGINE_BF16, engine->scratch);
+        multiply(engine, &product);
+    }
+    if (dW || dbias) {
+        Reduction sum = {.n = n, .p = m2, .q = m1, .L = dy, .ldl = m2, .X = x, .ldx = m1, .G = dW, .sums_l = dbias};
+        reduce(engine, 1, &sum, engine->scratch);
+    }
+    double products = (dx.data != NULL) + (dW != NULL);
+    engine_profile_end(engine, KERNEL_LINEAR_BACKWARD, 2.0 * products * n * m1 * m2,
+                       products * count_bytes(n, m1, m2, x, dy));
 }

@@ -7,20 +7,19 @@
 #include "engine/internal.h"
 
 enum {
-    PANEL_WIDTH = 32, // widest panel: with PANEL_DEPTH rows of it the first-level cache is full, and kernels run best
-    PANEL_DEPTH = 256,
-    PANEL_ROWS = 64 // rows of x and y in a tile
+    PANEL_WIDTH = 32,  // widest panel: kernels run best, and PANEL_DEPTH rows of it leave room in the first-level cache
+    PANEL_DEPTH = 256, // columns of x in a tile
+    PANEL_ROWS = 128   // rows of x and y in a tile
 };
 
-// From B (k, m) itself, rows `stride` apart.
-void panel_pack(Engine *engine, int k, int m, int width, const float *B, int stride, float *panels);
+// From B (k, m) itself, rows `stride` apart; `round`: to what bf16 keeps.
+void panel_pack(Engine *engine, int k, int m, int width, const float *B, int stride, bool round, float *panels);
 // From B's transpose (m, k), rows `stride` apart.
-void panel_pack_transposed(Engine *engine, int k, int m, int width, const float *Bt, int stride, float *panels);
+void panel_pack_transposed(Engine *engine, int k, int m, int width, const float *Bt, int stride, bool round,
+                           float *panels);
 
-// Serial: one panel's columns of y for n rows (n <= PANEL_ROWS keeps the tile in cache): y = [y +] x panel.
-void panel_multiply(int n, int k, int width, const float *x, int ldx, const float *panel, float *y, int ldy,
-                    bool accumulate);
-// Sets n rows of `width` columns of y to `bias`.
-void panel_set_bias(int n, int width, const float *bias, float *y, int ldy);
+// Serial: y (n, m) = [y +] x panels, for `depth` of the panels' k rows from `first` on; x begins at that column.
+void panel_multiply(int n, int depth, int m, const float *x, int ldx, const float *panels, int k, int first, int width,
+                    float *y, int ldy, bool accumulate);
 
 #endif

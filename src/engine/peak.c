@@ -1,10 +1,31 @@
-// The machine's own limits, measured now: what the speed of the kernels is a fraction of.
+// The machine: its vectors, and its own limits, measured now: what the speed of the kernels is a fraction of.
 #include "base/clock.h"
 #include "engine/internal.h"
+#include "engine/simd.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
+
+// ---- vectors -------------------------------------------------------------------------------------------------------
+
+const char *engine_vectors(void) {
+#if defined(ENGINE_HAS_CLONES)
+    return __builtin_cpu_supports("x86-64-v4")   ? "x86-64-v4"
+           : __builtin_cpu_supports("x86-64-v3") ? "x86-64-v3"
+                                                 : "x86-64";
+#elif defined(__AVX512VL__)
+    return "x86-64-v4";
+#elif defined(__AVX2__)
+    return "x86-64-v3";
+#elif defined(__x86_64__)
+    return "x86-64";
+#elif defined(__ARM_NEON)
+    return "NEON";
+#else
+    return "scalar";
+#endif
+}
 
 // ---- arithmetic ----------------------------------------------------------------------------------------------------
 

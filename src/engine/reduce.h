@@ -5,14 +5,30 @@
 
 #include "engine/internal.h"
 
-// G (p, q) += diag(scale) L^T X with L (n, p), X (n, q); scale (p) or NULL for ones.
-size_t reduce_product_scratch(int n, int p, int q);
-void reduce_product(Engine *engine, int n, int p, int q, const float *L, int ldl, const float *X, int ldx,
-                    const float *scale, float *scratch, float *G);
+// Columns p, p + 1, ... p + n - 1 of L are the components of a tailor: of the one in the slot of the row's sample.
+typedef struct ReduceTailors {
+    const Gate *gate; // those without a gradient vector are left out
+    int n, rows;      // components of a tailor; rows of a sample
+    size_t scale;     // where in a tailor's vector the factors (n) are ...
+    size_t G;         // ... and in its gradient vector the sums (n, q)
+} ReduceTailors;
 
-// out (m) += column sums of X (n, m), or of the elementwise product X * Y when Y is given (same stride).
-size_t reduce_columns_scratch(int n, int m);
-void reduce_columns(Engine *engine, int n, int m, const float *X, const float *Y, int stride, float *scratch,
-                    float *out);
+// Each result is added to; NULL: not wanted.
+typedef struct Reduction {
+    int n, p, q;
+    Activation L; // (n, p and the tailor's columns), rows ldl apart
+    int ldl;
+    Activation X; // (n, q), rows ldx apart
+    int ldx;
+    const float *scale;     // (p), or NULL for ones
+    float *G;               // (p, q) += diag(scale) L^T X
+    float *sums_l, *sums_x; // (p), (q) += column sums of L, of X
+    ReduceTailors tailors;  // .gate NULL: none
+} Reduction;
+
+enum { REDUCE_MOST = 2 }; // reductions in a call: their work is shared out together
+
+size_t reduce_scratch(int n, int p, int q, int n_tailor, int n_slots); // of one of them
+void reduce(Engine *engine, int count, const Reduction *r, float *scratch);
 
 #endif

@@ -3,64 +3,122 @@
 #include "base/bf16.h"
 #include "engine/fastmath.h"
 
-ENGINE_CLONES static void load_bf16(int n, int width, const uint16_t *from, size_t stride, float *to, size_t ld) {
-    for (int i = 0; i < n; i++, from += stride, to += ld) {
-#pragma omp simd
-        for (int j = 0; j < width; j++) to[j] = bf16_to_float(from[j]);
+// Loops are written once for both types: `type` is a constant where they are inlined.
+ENGINE_INLINE float element(const void *data, EngineType type, size_t i) {
+    return type == ENGINE_BF16 ? bf16_to_float(((const uint16_t *)data)[i]) : ((const float *)data)[i];
+}
+
+ENGINE_INLINE void put(void *data, EngineType type, size_t i, float value) {
+    if (type == ENGINE_BF16) {
+        ((uint16_t *)data)[i] = bf16_from_float(value);
+    } else {
+        ((float *)data)[i] = value;
     }
 }
 
-ENGINE_CLONES static void load_f32(int n, int width, const float *from, size_t stride, float *to, size_t ld) {
-    for (int i = 0; i < n; i++, from += stride, to += ld) memcpy(to, from, (size_t)width * sizeof *to);
-}
-
-ENGINE_CLONES static void gelu_rows(int n, int width, float *x, size_t ld) {
-    for (int i = 0; i < n; i++, x += ld) {
+ENGINE_INLINE void load(EngineType type, bool gelu, int n, int width, const void *from, size_t stride, float *to,
+                        size_t ld) {
+    for (size_t i = 0; i < (size_t)n; i++) {
 #pragma omp simd
-        for (int j = 0; j < width; j++) x[j] = fast_gelu(x[j]);
+        for (int j = 0; j < width; j++) {
+            float value = element(from, type, i * stride + (size_t)j);
+            to[i * ld + (size_t)j] = gelu ? fast_gelu(value) : value;
+        }
     }
 }
 
+ENGINE_CLONES
 void rows_load(int n, int width, Activation from, int stride, float *to, int ld) {
-    if (from.type == ENGINE_BF16) {
-        load_bf16(n, width, from.data, (size_t)stride, to, (size_t)ld);
-    } else {
-        load_f32(n, width, from.data, (size_t)stride, to, (size_t)ld);
-    }
-    if (from.gelu) gelu_rows(n, width, to, (size_t)ld);
+    size_t s = (size_t)stride, t = (size_t)ld;
+    if (from.type == ENGINE_BF16 && from.gelu) load(ENGINE_BF16, true, n, width, from.data, s, to, t);
+    if (from.type == ENGINE_BF16 && !from.gelu) load(ENGINE_BF16, false, n, width, from.data, s, to, t);
+    if (from.type == ENGINE_F32 && from.gelu) load(ENGINE_F32, true, n, width, from.data, s, to, t);
+    if (from.type == ENGINE_F32 && !from.gelu) load(ENGINE_F32, false, n, width, from.data, s, to, t);
 }
 
-ENGINE_CLONES static void store_bf16(int n, int width, const float *from, size_t ld, uint16_t *to, size_t stride,
-                                     bool accumulate) {
-    for (int i = 0; i < n; i++, from += ld, to += stride) {
-        if (accumulate) {
+const float *rows_read(int n, int width, Activation from, int *stride, float *buffer) {
+    if (rows_in_place(from)) return from.data;
+    rows_load(n, width, from, *stride, buffer, width);
+    *stride = width;
+    return buffer;
+}
+
+ENGINE_INLINE void store(EngineType type, bool accumulate, int n, int width, const float *from, size_t ld, void *to,
+                         size_t stride) {
+    for (size_t i = 0; i < (size_t)n; i++) {
 #pragma omp simd
-            for (int j = 0; j < width; j++) to[j] = bf16_from_float(bf16_to_float(to[j]) + from[j]);
-        } else {
-#pragma omp simd
-            for (int j = 0; j < width; j++) to[j] = bf16_from_float(from[j]);
+        for (int j = 0; j < width; j++) {
+            size_t at = i * stride + (size_t)j;
+            float value = from[i * ld + (size_t)j];
+            put(to, type, at, accumulate ? element(to, type, at) + value : value);
         }
     }
 }
 
-ENGINE_CLONES static void store_f32(int n, int width, const float *from, size_t ld, float *to, size_t stride,
-                                    bool accumulate) {
-    for (int i = 0; i < n; i++, from += ld, to += stride) {
-        if (accumulate) {
-#pragma omp simd
-            for (int j = 0; j < width; j++) to[j] += from[j];
-        } else {
-            memcpy(to, from, (size_t)width * sizeof *to);
-        }
-    }
-}
-
+ENGINE_CLONES
 void rows_store(int n, int width, const float *from, int ld, Activation to, int stride, bool accumulate) {
-    if (to.type == ENGINE_BF16) {
-        store_bf16(n, width, from, (size_t)ld, to.data, (size_t)stride, accumulate);
-    } else {
-        store_f32(n, width, from, (size_t)ld, to.data, (size_t)stride, accumulate);
+    size_t s = (size_t)stride, t = (size_t)ld;
+    if (to.type == ENGINE_BF16 && accumulate) store(ENGINE_BF16, true, n, width, from, t, to.data, s);
+    if (to.type == ENGINE_BF16 && !accumulate) store(ENGINE_BF16, false, n, width, from, t, to.data, s);
+    if (to.type == ENGINE_F32 && accumulate) store(ENGINE_F32, true, n, width, from, t, to.data, s);
+    if (to.type == ENGINE_F32 && !accumulate) store(ENGINE_F32, false, n, width, from, t, to.data, s);
+}
+
+ENGINE_INLINE void slope(EngineType type, int n, int width, const void *x, size_t stride, float *values, size_t ld) {
+    for (size_t i = 0; i < (size_t)n; i++) {
+#pragma omp simd
+        for (int j = 0; j < width; j++) {
+            values[i * ld + (size_t)j] *= fast_gelu_slope(element(x, type, i * stride + (size_t)j));
+        }
     }
+}
+
+ENGINE_CLONES
+void rows_gelu_slope(int n, int width, Activation x, int stride, float *values, int ld) {
+    if (x.type == ENGINE_BF16) slope(ENGINE_BF16, n, width, x.data, (size_t)stride, values, (size_t)ld);
+    if (x.type == ENGINE_F32) slope(ENGINE_F32, n, width, x.data, (size_t)stride, values, (size_t)ld);
+}
+
+ENGINE_INLINE void sum(EngineType type, int n, int width, const void *x, size_t stride, const float *factor, size_t ld,
+                       float *to) {
+    for (size_t i = 0; i < (size_t)n; i++) {
+#pragma omp simd
+        for (int j = 0; j < width; j++) {
+            float value = element(x, type, i * stride + (size_t)j);
+            to[j] += factor ? value * factor[i * ld + (size_t)j] : value;
+        }
+    }
+}
+
+ENGINE_CLONES
+void rows_sum(int n, int width, Activation x, int stride, float *to) {
+    if (x.type == ENGINE_BF16) sum(ENGINE_BF16, n, width, x.data, (size_t)stride, NULL, 0, to);
+    if (x.type == ENGINE_F32) sum(ENGINE_F32, n, width, x.data, (size_t)stride, NULL, 0, to);
+}
+
+ENGINE_CLONES
+void rows_sum_products(int n, int width, Activation x, int stride, const float *y, int ld, float *to) {
+    if (x.type == ENGINE_BF16) sum(ENGINE_BF16, n, width, x.data, (size_t)stride, y, (size_t)ld, to);
+    if (x.type == ENGINE_F32) sum(ENGINE_F32, n, width, x.data, (size_t)stride, y, (size_t)ld, to);
+}
+
+ENGINE_INLINE void store_and_scale(EngineType type, int n, int width, const float *factor, float *values, size_t ld,
+                                   void *to, size_t stride) {
+    for (size_t i = 0; i < (size_t)n; i++) {
+#pragma omp simd
+        for (int j = 0; j < width; j++) {
+            float value = values[i * ld + (size_t)j];
+            put(to, type, i * stride + (size_t)j, value);
+            values[i * ld + (size_t)j] = value * factor[j];
+        }
+    }
+}
+
+ENGINE_CLONES
+void rows_store_and_scale(int n, int width, const float *factor, float *values, int ld, Activation to, int stride) {
+    size_t s = (size_t)stride, t = (size_t)ld;
+    if (to.type == ENGINE_BF16) store_and_scale(ENGINE_BF16, n, width, factor, values, t, to.data, s);
+    if (to.type == ENGINE_F32) store_and_scale(ENGINE_F32, n, width, factor, values, t, to.data, s);
 }
 
 ENGINE_CLONES void rows_round(size_t n, float *values) {

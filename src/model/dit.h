@@ -76,12 +76,19 @@ void dit_count(const Dit *dit, double open_tailors, DitCounts *out);
 // An argument error when max_batch samples have more tokens than the engine's ints count: 2^30.
 KinditStatus dit_check_batch(const Dit *dit, int max_batch);
 
-// Memory for activations of up to max_batch samples, planned once. With `training`, everything backward needs. The two
-// counts hold for batches that pass dit_check_batch.
+// What a pass keeps, and in what.
+typedef struct DitMode {
+    bool training;   // what backward needs
+    bool recompute;  // of each block its input alone: backward computes the rest again (same bits, a forward pass more)
+    EngineType type; // of what a block's layers hand to each other; the residual stream and the conditioning stay fp32
+} DitMode;
+
+// Memory for activations of up to max_batch samples, planned once. The two counts hold for batches that pass
+// dit_check_batch.
 typedef struct DitWorkspace DitWorkspace;
-size_t dit_workspace_floats(const Dit *dit, int max_batch, bool training); // exact, scratch excluded
-size_t dit_scratch_floats(const Dit *dit, int max_batch, int threads, bool training);
-KinditStatus dit_workspace_create(DitWorkspace **out, const Dit *dit, Engine *engine, int max_batch, bool training);
+size_t dit_workspace_floats(const Dit *dit, int max_batch, DitMode mode); // exact, scratch excluded
+size_t dit_scratch_floats(const Dit *dit, int max_batch, int threads, DitMode mode);
+KinditStatus dit_workspace_create(DitWorkspace **out, const Dit *dit, Engine *engine, int max_batch, DitMode mode);
 void dit_workspace_close(DitWorkspace **workspace);
 
 // What a pass is given. labels (host): class index or n_classes = null; used by dense models (whose label table is

@@ -1,15 +1,16 @@
+#include "train/train_settings.h"
 #include "train/train_step.h"
-#include "train/trainer.h"
 
 static void predict(TrainMemory *out, const Dit *dit, const TrainSettings *settings, int threads) {
     const DitConfig *config = &dit->config;
     const size_t n_weights = dit->layout.n_shared + (size_t)config->n_classes * dit->layout.n_tailor;
     const size_t sample = (size_t)config->channels * (size_t)config->image_size * (size_t)config->image_size;
+    const DitMode mode = train_mode(settings);
     size_t step_buffers;
     *out = (TrainMemory){.weights = n_weights * sizeof(float), .optimizer = 3 * n_weights * sizeof(float)};
     train_step_count(dit, settings->batch, settings->accumulate, &out->gradients, &step_buffers);
-    out->activations = dit_workspace_floats(dit, settings->batch, true) * sizeof(float);
-    out->scratch = dit_scratch_floats(dit, settings->batch, threads, true) * sizeof(float);
+    out->activations = dit_workspace_floats(dit, settings->batch, mode) * sizeof(float);
+    out->scratch = dit_scratch_floats(dit, settings->batch, threads, mode) * sizeof(float);
     out->batch = step_buffers + 2 * (size_t)settings->batch * sample * sizeof(float); // images and noise
     out->total = out->weights + out->optimizer + out->gradients + out->activations + out->scratch + out->batch;
 }

@@ -38,6 +38,8 @@ static const Field fields[] = {
     {FIELD(beta_first, FIELD_DOUBLE), 1e-8, 1, false},
     {FIELD(beta_last, FIELD_DOUBLE), 1e-8, 1, false},
     {FIELD(seed, FIELD_UINT64), 0, MOST, false},
+    {FIELD(bf16, FIELD_BOOL), 0, 1, false},
+    {FIELD(recompute, FIELD_BOOL), 0, 1, true},
     {FIELD(log_every, FIELD_INT64), 0, 1e12, true},
     {FIELD(checkpoint_every, FIELD_INT64), 0, 1e12, true},
     {FIELD(sample_every, FIELD_INT64), 0, 1e12, true},
@@ -113,9 +115,9 @@ KinditStatus train_settings_check(const TrainSettings *settings, KinditContext *
 static KinditStatus field_parse(const Field *field, const cJSON *json, KinditContext *ctx, const char *name,
                                 TrainSettings *out) {
     double value;
-    if (field->type == FIELD_BOOL) {
-        bool flag;
-        TRY(json_get_bool(json, ctx, name, field->key, &flag));
+    if (field->type == FIELD_BOOL) { // one that an older record does not know is false
+        bool flag = false;
+        if (cJSON_HasObjectItem(json, field->key)) TRY(json_get_bool(json, ctx, name, field->key, &flag));
         value = flag;
     } else if (field->type == FIELD_DOUBLE) {
         TRY(json_get_double(json, ctx, name, field->key, &value));
@@ -145,6 +147,11 @@ static bool add_settings(cJSON *record, const TrainSettings *settings) {
             return false;
     }
     return true;
+}
+
+DitMode train_mode(const TrainSettings *settings) {
+    return (DitMode){
+        .training = true, .recompute = settings->recompute, .type = settings->bf16 ? ENGINE_BF16 : ENGINE_F32};
 }
 
 // ---- the record ----------------------------------------------------------------------------------------------------

@@ -11,11 +11,15 @@
 KinditStatus train_record_build(cJSON **out, KinditContext *ctx, const DitConfig *config, const TrainSettings *settings,
                                 const Dataset *dataset);
 // An argument error naming the first difference between the record of `run` and what is asked for now, other than those
-// that a resumed run may have: steps, max_seconds, the *_every, keep_checkpoints, sample_per_class, and where the data
-// lies.
+// that a resumed run may have: steps, max_seconds, recompute, the *_every, keep_checkpoints, sample_per_class, and
+// where the data lies.
 KinditStatus train_record_compare(KinditContext *ctx, const char *run, const cJSON *old, const cJSON *asked);
 
-// What it takes to go on with an older record: each field must be there, of its type and range.
+// How a run's passes compute.
+DitMode train_mode(const TrainSettings *settings);
+
+// What it takes to go on with an older record: each field must be there (but for flags, false when absent), of its
+// type and range.
 KinditStatus train_settings_parse(const cJSON *json, KinditContext *ctx, const char *name, TrainSettings *out);
 
 #endif

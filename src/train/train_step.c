@@ -50,14 +50,14 @@ static const Gate *narrow_gate(TrainStep *step) {
     return &micro->gate;
 }
 
-static KinditStatus open_buffers(TrainStep *step, int accumulate) {
+static KinditStatus open_buffers(TrainStep *step, int accumulate, DitMode mode) {
     const Model *model = step->model;
     const Dit *dit = model->dit;
     Engine *engine = model->engine;
     KinditContext *ctx = model->ctx;
     const size_t batch = (size_t)step->batch, in = sample_floats(&dit->config, dit->config.channels),
                  out = sample_floats(&dit->config, dit_config_out_channels(&dit->config));
-    TRY(dit_workspace_create(&step->workspace, dit, engine, step->batch, true));
+    TRY(dit_workspace_create(&step->workspace, dit, engine, step->batch, mode));
     TRY(gate_create(&step->gate, engine, ctx, step->batch, dit->config.n_classes,
                     slots_needed(dit, step->batch, accumulate), dit->layout.n_tailor, true));
     TRY(open_micro_gate(&step->micro, ctx, batch, (size_t)step->gate.max_slots));
@@ -72,10 +72,12 @@ static KinditStatus open_buffers(TrainStep *step, int accumulate) {
     return memory_alloc(ctx, batch, sizeof(float), &step->vlb);
 }
 
-KinditStatus train_step_create(TrainStep *out, Model *model, const Schedule *schedule, int batch, int accumulate) {
+KinditStatus train_step_create(TrainStep *out, Model *model, const Schedule *schedule, int batch, int accumulate,
+                               DitMode mode) {
+    mode.training = true;
     *out =
         (TrainStep){.model = model, .schedule = schedule, .batch = batch, .with_vlb = model->dit->config.learn_sigma};
-    KinditStatus status = open_buffers(out, accumulate);
+    KinditStatus status = open_buffers(out, accumulate, mode);
     if (status) train_step_close(out);
     return status;
 }

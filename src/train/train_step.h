@@ -39,8 +39,10 @@ typedef struct TrainStep {
 } TrainStep;
 
 // Reserves all that steps of `accumulate` micro-batches of up to `batch` samples need; what follows allocates nothing.
-// On failure nothing is held.
-KinditStatus train_step_create(TrainStep *out, Model *model, const Schedule *schedule, int batch, int accumulate);
+// `mode` says how the model's pass computes; it is one of training whatever mode.training says. On failure nothing is
+// held.
+KinditStatus train_step_create(TrainStep *out, Model *model, const Schedule *schedule, int batch, int accumulate,
+                               DitMode mode);
 void train_step_close(TrainStep *step);
 // Bytes of engine memory that train_step_create takes apart from activations and scratch: gradients, then buffers.
 void train_step_count(const Dit *dit, int batch, int accumulate, size_t *gradient_bytes, size_t *buffer_bytes);

@@ -82,7 +82,7 @@ static KinditStatus open_buffers(Trainer *trainer) {
     const size_t floats = batch * (size_t)config->channels * (size_t)config->image_size * (size_t)config->image_size;
     KinditContext *ctx = trainer->ctx;
     TRY(schedule_create(&trainer->schedule, ctx, s->diffusion_steps, s->beta_first, s->beta_last));
-    TRY(train_step_create(&trainer->step, trainer->model, &trainer->schedule, s->batch, s->accumulate));
+    TRY(train_step_create(&trainer->step, trainer->model, &trainer->schedule, s->batch, s->accumulate, train_mode(s)));
     TRY(loader_create(&trainer->loader, ctx, trainer->dataset, trainer->dataset->train, s->seed, s->batch));
     TRY(engine_alloc(trainer->engine, floats, &trainer->x0));
     TRY(engine_alloc(trainer->engine, floats, &trainer->noise));

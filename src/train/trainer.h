@@ -22,6 +22,8 @@ typedef struct TrainSettings {
     int diffusion_steps; // 1000
     double beta_first, beta_last;
     uint64_t seed;
+    bool bf16;      // activations in bf16; weights, gradients and the optimiser stay fp32
+    bool recompute; // keep each block's input alone and compute the rest again in backward: less memory, same bits
     int64_t log_every, checkpoint_every, sample_every; // steps; 0: never (a checkpoint is always left at the end)
     int keep_checkpoints;                              // older ones are removed; 0: keep all
     int sample_per_class;                              // grid columns
@@ -43,12 +45,12 @@ KinditStatus train_record_read(KinditContext *ctx, const char *run, TrainSetting
                                char data[1024]);
 
 // Starts a run in a folder `run` that holds none yet, or with `resume` goes on from its newest complete checkpoint,
-// from the start when there is none yet. Of a resumed run only `steps`, `max_seconds`, the *_every, `keep_checkpoints`
-// and `sample_per_class` may differ from its record (and the data set may have moved); any other difference is an
-// argument error naming it. The model's classes, image size and channels are the data set's; with `mse_only` it has no
-// learned sigma. Cancelled: finishes the step, checkpoints, returns KINDIT_CANCELLED. A loss that is not finite:
-// KINDIT_ERROR_NUMERIC before the weights are touched, the last good checkpoint stays and is named. *result is filled
-// in all cases.
+// from the start when there is none yet. Of a resumed run only `steps`, `max_seconds`, `recompute`, the *_every,
+// `keep_checkpoints` and `sample_per_class` may differ from its record (and the data set may have moved); any other
+// difference is an argument error naming it. The model's classes, image size and channels are the data set's; with
+// `mse_only` it has no learned sigma. Cancelled: finishes the step, checkpoints, returns KINDIT_CANCELLED. A loss that
+// is not finite: KINDIT_ERROR_NUMERIC before the weights are touched, the last good checkpoint stays and is named.
+// *result is filled in all cases.
 KinditStatus train_run(KinditContext *ctx, Engine *engine, const char *run, const char *data, const DitConfig *config,
                        const TrainSettings *settings, bool resume, TrainResult *result);
 

@@ -74,7 +74,7 @@ static void answer(const Tiny *tiny, const float *x, int timestep, int label, fl
     DitWorkspace *workspace;
     ClassGate gate;
     float *x_engine, *t_engine, *out_engine, t = (float)timestep;
-    assert_ok(tiny->ctx, dit_workspace_create(&workspace, dit, tiny->engine, 1, false));
+    assert_ok(tiny->ctx, dit_workspace_create(&workspace, dit, tiny->engine, 1, (DitMode){0}));
     assert_ok(tiny->ctx, gate_create(&gate, tiny->engine, tiny->ctx, 1, CLASSES, 1, dit->layout.n_tailor, false));
     assert_ok(tiny->ctx, engine_alloc(tiny->engine, SIZE, &x_engine));
     assert_ok(tiny->ctx, engine_alloc(tiny->engine, 1, &t_engine));

@@ -1,4 +1,4 @@
-# The counts of the paper's two models, in the accountings of its Tables 1 and 2 (and the ones it does not use).
+# The counts of the paper's two models, in the accountings of its Tables 1 and 2 (and the ones it does not use); the machine.
 source "$(dirname "$0")/lib.sh"
 
 # check KEY SCALE EXPECTED OPTIONS...: `kindit info` counts EXPECTED units of SCALE, to the third decimal.
@@ -49,3 +49,13 @@ check flops_linear $G 33.657 "${B[@]}" "${task[@]}"
 check flops_linear $G 119.608 "${L[@]}" "${task[@]}"
 check flops_linear $G 29.926 "${B[@]}" "${task[@]}" --fused-qkv
 check flops_linear $G 106.347 "${L[@]}" "${task[@]}" --fused-qkv
+
+# The machine: what computes on it, as text and as JSON, chosen by it or by the environment.
+expect_code 0 "$KINDIT" info --machine
+for key in processor cores vectors products bf16 "peak flops per second"; do expect_in "$scratch/out" "$key "; done
+expect_code 0 env KINDIT_GEMM=c "$KINDIT" info --machine --json --threads 1
+expect_in "$scratch/out" '"plain C ('
+[ "$(json_number threads <"$scratch/out")" = 1 ] || fail "threads: expected 1 in $(cat "$scratch/out")"
+expect_code 2 env KINDIT_GEMM=abacus "$KINDIT" info --machine
+expect_in "$scratch/err" "KINDIT_GEMM: expected one of "
+expect_in "$scratch/err" "found 'abacus'"

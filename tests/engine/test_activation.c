@@ -1,4 +1,4 @@
-// The fast exponential over a dense sweep; GELU, SiLU and addition against their twins; slopes; threads.
+// The fast exponential, GELU and SiLU over a dense sweep; GELU, SiLU and addition against their twins; slopes; threads.
 #include "engine/numbers.h"
 
 #include "engine/fastmath.h"
@@ -7,41 +7,73 @@ static double relative_error(double found, double expected) {
     return fabs(found - expected) / fabs(expected);
 }
 
-static void test_exp_and_sigmoid_error(void **state) {
+static void test_exp_error(void **state) {
     (void)state;
-    double worst_exp = 0, worst_sigmoid = 0;
+    double worst = 0;
     for (double x = -87; x <= 87; x += 2.9e-5) {
         float at = (float)x;
-        worst_exp = fmax(worst_exp, relative_error(fast_exp(at), exp((double)at)));
-        worst_sigmoid = fmax(worst_sigmoid, relative_error(fast_sigmoid(at), 1 / (1 + exp(-(double)at))));
+        worst = fmax(worst, relative_error(fast_exp(at), exp((double)at)));
     }
-    print_message("relative error: exp %.3g, sigmoid %.3g\n", worst_exp, worst_sigmoid);
-    assert_true(worst_exp < FAST_EXP_ERROR);
-    assert_true(worst_sigmoid < FAST_SIGMOID_ERROR);
+    print_message("exp: relative error %.3g\n", worst);
+    assert_true(worst < FAST_EXP_ERROR);
 }
 
 static void test_exp_ends(void **state) {
     (void)state;
-    assert_true(fast_exp(0.0f) == 1.0f);
+    assert_true(fast_exp(0.0f) == 1.0f && fast_exp(-0.0f) == 1.0f);
     assert_true(fast_exp(INFINITY) == fast_exp(87.0f) && fast_exp(-INFINITY) == fast_exp(-87.0f));
+    assert_true(fast_exp(88.0f) == fast_exp(87.0f) && fast_exp(-3e38f) == fast_exp(-87.0f));
     assert_true(isfinite(fast_exp(87.0f)) && isnormal(fast_exp(-87.0f)));
-    assert_true(isnan(fast_exp(NAN)) && isnan(fast_sigmoid(NAN)));
+    assert_true(isnan(fast_exp(NAN)) && isnan(fast_exp(-NAN)));
 }
 
-// Relative where GELU is not tiny, absolute beyond.
-static void test_gelu_error(void **state) {
-    (void)state;
+// An activation against the double form of it: relative where it is not tiny, absolute (of max(1, |y|)) everywhere.
+static void check_error(const char *name, float (*fast)(float), void (*plain)(size_t, const double *, double *),
+                        double from, double relative, double absolute) {
     double worst_relative = 0, worst_absolute = 0;
     for (double x = -20; x <= 20; x += 1e-4) {
-        float at = (float)x, y;
+        float at = (float)x, y = fast(at);
         double at_double = at, expected;
-        plain_gelu_forward_f64(1, &at_double, &expected);
-        engine_gelu_forward(engines[1], 1, &at, &y);
-        if (at > -5 && at != 0) worst_relative = fmax(worst_relative, relative_error(y, expected));
+        plain(1, &at_double, &expected);
+        if (at > from && at != 0) worst_relative = fmax(worst_relative, relative_error(y, expected));
         worst_absolute = fmax(worst_absolute, fabs(y - expected) / fmax(1, fabs(expected)));
     }
-    print_message("GELU: relative error %.3g, absolute %.3g\n", worst_relative, worst_absolute);
-    assert_true(worst_relative < 3e-6 && worst_absolute < 2e-7);
+    print_message("%s: relative error %.3g, absolute %.3g\n", name, worst_relative, worst_absolute);
+    assert_true(worst_relative < relative && worst_absolute < absolute);
+    assert_true(isnan(fast(NAN)) && isnan(fast(-NAN)));
+    assert_true(fabsf(fast(-1e5f)) < 1e-20f);
+}
+
+static float gelu(float x) {
+    return fast_gelu(x);
+}
+static float gelu_slope(float x) {
+    return fast_gelu_slope(x);
+}
+static float silu(float x) {
+    return fast_silu(x);
+}
+static float silu_slope(float x) {
+    return fast_silu_slope(x);
+}
+
+static const double ones[1] = {1};
+
+static void plain_gelu_slope(size_t n, const double *x, double *y) {
+    plain_gelu_backward_f64(n, x, ones, y);
+}
+
+static void plain_silu_slope(size_t n, const double *x, double *y) {
+    plain_silu_backward_f64(n, x, ones, y, false);
+}
+
+static void test_activation_errors(void **state) {
+    (void)state;
+    check_error("GELU", gelu, plain_gelu_forward_f64, -5, 3e-6, 3e-7);
+    check_error("GELU's slope", gelu_slope, plain_gelu_slope, INFINITY, 1, 5e-7);
+    check_error("SiLU", silu, plain_silu_forward_f64, -20, 3e-7, 3e-7);
+    check_error("SiLU's slope", silu_slope, plain_silu_slope, INFINITY, 1, 3e-7);
+    assert_true(gelu(1e6f) == 1e6f && silu(1e6f) == 1e6f && gelu_slope(1e5f) == 1.0f && silu_slope(1e5f) == 1.0f);
 }
 
 static const size_t sizes[] = {1, 7, 64, 4095, 4097, 20011};
@@ -117,9 +149,9 @@ static void test_twin_slopes(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_exp_and_sigmoid_error),
+        cmocka_unit_test(test_exp_error),
         cmocka_unit_test(test_exp_ends),
-        cmocka_unit_test(test_gelu_error),
+        cmocka_unit_test(test_activation_errors),
         cmocka_unit_test(test_forward_matches_twins),
         cmocka_unit_test(test_backward_matches_twins),
         cmocka_unit_test(test_twin_slopes),

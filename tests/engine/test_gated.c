@@ -4,6 +4,7 @@
 
 #include "engine/internal.h"
 #include "engine/plain_gated.h"
+#include "engine/plain_ops.h"
 
 enum { MOST_SLOTS = 8, LABEL = 5 }; // a tailor's vector also holds things that are none of the layer's business
 
@@ -82,15 +83,39 @@ typedef struct Wanted {
 } Wanted;
 static const Wanted everything = {true, true, true, true, true};
 
-static void run_engine(Engine *engine, const Case *c, Layer *l, Wanted want) {
+// How the rows are stored, and whether the product reads GELU of its operand.
+typedef struct Types {
+    EngineType x, a, y, dy, dx;
+    bool gelu;
+} Types;
+
+static const Types all_types[] = {
+    {.gelu = false},
+    {.gelu = true},
+    {ENGINE_BF16, ENGINE_BF16, ENGINE_BF16, ENGINE_BF16, ENGINE_BF16, false},
+    {ENGINE_BF16, ENGINE_BF16, ENGINE_BF16, ENGINE_BF16, ENGINE_BF16, true},
+    {ENGINE_BF16, ENGINE_F32, ENGINE_F32, ENGINE_F32, ENGINE_BF16, false},
+    {ENGINE_F32, ENGINE_BF16, ENGINE_BF16, ENGINE_BF16, ENGINE_F32, true},
+};
+enum { N_TYPES = sizeof all_types / sizeof *all_types };
+
+static void run_engine_as(Engine *engine, const Case *c, Layer *l, const Types *types, Wanted want) {
     Gate gate = {c->n_samples, c->n_slots, c->slot, l->tailor_f, want.tailors ? l->dtailor_f : NULL};
     GatedWeights w = {l->U.f, l->s.f, l->V.f, want.bias ? l->bias.f : NULL, l->tailor_U, l->tailor_s, l->tailor_V};
     GatedGradients dw = {NULL, NULL, NULL, want.bias ? l->dbias.f : NULL};
+    Activation x = numbers_as(&l->x, types->x), a = numbers_as(&l->a, types->a), dx = numbers_as(&l->dx, types->dx);
+    x.gelu = types->gelu;
     if (want.learngene) dw.U = l->dU.f, dw.s = l->ds.f, dw.V = l->dV.f;
-    engine_gated_forward(engine, &c->shape, &gate, &w, activation_f32(l->x.f), activation_f32(l->a.f),
-                         activation_f32(l->y.f));
-    engine_gated_backward(engine, &c->shape, &gate, &w, activation_f32(l->x.f), activation_f32(l->a.f),
-                          activation_f32(l->dy.f), activation_f32(want.dx ? l->dx.f : NULL), want.accumulate, &dw);
+    engine_gated_forward(engine, &c->shape, &gate, &w, x, a, numbers_as(&l->y, types->y));
+    engine_gated_backward(engine, &c->shape, &gate, &w, x, a, numbers_as(&l->dy, types->dy),
+                          want.dx ? dx : (Activation){0}, want.accumulate, &dw);
+    numbers_fetch(&l->a, types->a);
+    numbers_fetch(&l->y, types->y);
+    numbers_fetch(&l->dx, types->dx);
+}
+
+static void run_engine(Engine *engine, const Case *c, Layer *l, Wanted want) {
+    run_engine_as(engine, c, l, &all_types[0], want);
 }
 
 static PlainFactors_f64 plain_weights(Layer *l, bool bias) {
@@ -98,25 +123,57 @@ static PlainFactors_f64 plain_weights(Layer *l, bool bias) {
                               l->tailor_d, l->tailor_U, l->tailor_s, l->tailor_V};
 }
 
-static void run_twin(const Case *c, Layer *l, Wanted want) {
-    PlainFactors_f64 w = plain_weights(l, want.bias), dw = {.bias = want.bias ? l->dbias.d : NULL,
-                                                            .tailor = want.tailors ? l->dtailor_d : NULL,
-                                                            .tailor_U = l->tailor_U,
-                                                            .tailor_s = l->tailor_s,
-                                                            .tailor_V = l->tailor_V};
+// The factors U and V, the tailors' too, as a product of bf16 rows takes them.
+static void round_factors(const Case *c, Layer *l) {
+    size_t u = (size_t)(c->shape.n_tailor * c->shape.m1), v = (size_t)(c->shape.n_tailor * c->shape.m2);
+    numbers_round(&l->U);
+    numbers_round(&l->V);
+    for (int i = 0; i < MOST_SLOTS; i++) {
+        double *of_u = l->tailor[i].d + l->tailor_U, *of_v = l->tailor[i].d + l->tailor_V;
+        for (size_t j = 0; j < u; j++) of_u[j] = bf16_round((float)of_u[j]);
+        for (size_t j = 0; j < v; j++) of_v[j] = bf16_round((float)of_v[j]);
+    }
+}
+
+static void run_twin_as(const Case *c, Layer *l, const Types *types, Wanted want) {
+    Layer rounded;
+    layer_random(&rounded, c);
+    round_factors(c, &rounded);
+    PlainFactors_f64 of_x = plain_weights(types->x == ENGINE_BF16 ? &rounded : l, want.bias);
+    PlainFactors_f64 of_dy = plain_weights(types->dy == ENGINE_BF16 ? &rounded : l, want.bias);
+    PlainFactors_f64 dw = {.bias = want.bias ? l->dbias.d : NULL,
+                           .tailor = want.tailors ? l->dtailor_d : NULL,
+                           .tailor_U = l->tailor_U,
+                           .tailor_s = l->tailor_s,
+                           .tailor_V = l->tailor_V};
+    Numbers read = numbers_zero(l->x.n), dread = numbers_zero(l->x.n);
+    memcpy(read.d, l->x.d, l->x.n * sizeof(double));
+    if (types->gelu) plain_gelu_forward_f64(l->x.n, l->x.d, read.d);
     if (want.learngene) dw.U = l->dU.d, dw.s = l->ds.d, dw.V = l->dV.d;
-    plain_gated_forward_f64(&c->shape, c->n_samples, c->slot, &w, l->x.d, l->a.d, l->y.d);
-    plain_gated_backward_f64(&c->shape, c->n_samples, c->slot, &w, l->x.d, l->a.d, l->dy.d, want.dx ? l->dx.d : NULL,
-                             want.accumulate, &dw);
+    plain_gated_forward_f64(&c->shape, c->n_samples, c->slot, &of_x, read.d, l->a.d, l->y.d);
+    // Backward is given what forward kept: a stored `a` may lie one rounding from the twin's.
+    for (size_t i = 0; i < l->a.n && types->a == ENGINE_BF16; i++) rounded.a.d[i] = l->a.f[i];
+    plain_gated_backward_f64(&c->shape, c->n_samples, c->slot, &of_dy, read.d,
+                             types->a == ENGINE_BF16 ? rounded.a.d : l->a.d, l->dy.d, want.dx ? dread.d : NULL, false,
+                             &dw);
+    if (types->gelu) plain_gelu_backward_f64(l->x.n, l->x.d, dread.d, dread.d);
+    for (size_t i = 0; i < l->dx.n && want.dx; i++) l->dx.d[i] = (want.accumulate ? l->dx.d[i] : 0) + dread.d[i];
+    numbers_free(&read);
+    numbers_free(&dread);
+    layer_free(&rounded);
+}
+
+static void run_twin(const Case *c, Layer *l, Wanted want) {
+    run_twin_as(c, l, &all_types[0], want);
 }
 
 // Everything that may have been written is compared, the surroundings of the tailors' gradients included.
-static void assert_layer(const Case *c, const Layer *l) {
+static void assert_layer_as(const Case *c, const Layer *l, const Types *types) {
     double hidden = c->shape.n_learngene + c->shape.n_tailor, rows = (double)c->n_samples * c->shape.rows;
     double m1 = c->shape.m1, m2 = c->shape.m2;
-    assert_close(&l->a, m1, "a");
-    assert_close(&l->y, m1 + hidden, "y"); // two products, one after the other
-    assert_close(&l->dx, m2 + hidden, "dx");
+    assert_close_as(&l->a, types->a, m1, "a");
+    assert_close_as(&l->y, types->y, m1 + hidden, "y"); // two products, one after the other
+    assert_close_as(&l->dx, types->dx, m2 + hidden, "dx");
     assert_close(&l->dU, m2 + rows, "dU");
     assert_close(&l->dV, m1 + rows, "dV");
     assert_close(&l->ds, m1 + m2 + rows, "ds");
@@ -124,10 +181,15 @@ static void assert_layer(const Case *c, const Layer *l) {
     for (int i = 0; i < MOST_SLOTS; i++) assert_close(&l->dtailor[i], m1 + m2 + rows, "dtailor");
 }
 
+static void assert_layer(const Case *c, const Layer *l) {
+    assert_layer_as(c, l, &all_types[0]);
+}
+
 static const Wanted wanted[] = {
     {true, true, true, true, true},     {true, true, false, true, true},    {false, true, true, false, false},
     {false, false, false, true, false}, {false, false, false, false, true}, {true, false, false, false, false},
 };
+enum { N_WANTED = sizeof wanted / sizeof *wanted };
 
 static void test_against_twin(void **state) {
     (void)state;
@@ -135,12 +197,13 @@ static void test_against_twin(void **state) {
     for (int i = 0; i < N_CASES; i++) {
         const Case *c = &cases[i];
         Engine *engine = engine_with_threads(&ctx, 2, engine_gated_scratch(&c->shape, c->n_samples, c->n_slots));
-        for (size_t j = 0; j < sizeof wanted / sizeof *wanted; j++) {
+        for (size_t j = 0; j < N_WANTED * N_TYPES; j++) {
+            const Types *types = &all_types[j / N_WANTED];
             Layer l;
             layer_random(&l, c);
-            run_engine(engine, c, &l, wanted[j]);
-            run_twin(c, &l, wanted[j]);
-            assert_layer(c, &l);
+            run_engine_as(engine, c, &l, types, wanted[j % N_WANTED]);
+            run_twin_as(c, &l, types, wanted[j % N_WANTED]);
+            assert_layer_as(c, &l, types);
             layer_free(&l);
         }
         engine_close(&engine);
@@ -165,8 +228,9 @@ static void assert_same_layer(const Layer *a, const Layer *b) {
 static void test_threads_change_no_bit(void **state) {
     (void)state;
     KinditContext ctx;
-    for (int i = 0; i < N_CASES; i++) {
-        const Case *c = &cases[i];
+    for (int i = 0; i < N_CASES * N_TYPES; i++) {
+        const Case *c = &cases[i / N_TYPES];
+        const Types *types = &all_types[i % N_TYPES];
         Layer one;
         layer_random(&one, c);
         for (int threads = 1; threads <= 3; threads++) {
@@ -174,12 +238,35 @@ static void test_threads_change_no_bit(void **state) {
             layer_random(&l, c);
             Engine *engine =
                 engine_with_threads(&ctx, threads, engine_gated_scratch(&c->shape, c->n_samples, c->n_slots));
-            run_engine(engine, c, threads == 1 ? &one : &l, everything);
+            run_engine_as(engine, c, threads == 1 ? &one : &l, types, everything);
             engine_close(&engine);
             if (threads > 1) assert_same_layer(&one, &l);
             layer_free(&l);
         }
         layer_free(&one);
+    }
+}
+
+// What a sample gets does not depend on the samples beside it: fewer of them give the first ones the same bits.
+static void test_samples_are_independent(void **state) {
+    (void)state;
+    skip_where_blas_is_forced();
+    KinditContext ctx;
+    for (int i = 0; i < N_TYPES; i++) {
+        Case c = {{10, 300, 70, 40, 3}, 20, 3, {0, 2, -1, 1, 1}};
+        Engine *engine = engine_with_threads(&ctx, 2, engine_gated_scratch(&c.shape, c.n_samples, c.n_slots));
+        Layer all;
+        layer_random(&all, &c);
+        run_engine_as(engine, &c, &all, &all_types[i], everything);
+        for (c.n_samples = 1; c.n_samples < 20; c.n_samples += 4) {
+            Layer few;
+            layer_random(&few, &c);
+            run_engine_as(engine, &c, &few, &all_types[i], everything);
+            assert_memory_equal(all.y.f, few.y.f, few.y.n * sizeof(float));
+            layer_free(&few);
+        }
+        layer_free(&all);
+        engine_close(&engine);
     }
 }
 
@@ -298,6 +385,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_against_twin),
         cmocka_unit_test(test_threads_change_no_bit),
+        cmocka_unit_test(test_samples_are_independent),
         cmocka_unit_test(test_absent_class_is_untouched),
         cmocka_unit_test(test_null_label_keeps_zero_tail),
         cmocka_unit_test(test_scratch_is_an_upper_bound),

@@ -1,4 +1,7 @@
-// The serial product: all three forms, every tail, strides beyond the width, and nothing written outside.
+// The serial product, by whatever computes it: all three forms, every tail, strides beyond the width, and nothing
+// written outside.
+#include <stdio.h>
+
 #include "matrices.h"
 
 #include "engine/internal.h"
@@ -43,6 +46,53 @@ static void test_shapes(void **state) {
             }
         }
     }
+}
+
+// A row's product is the same, to the bit, wherever it stands and however many there are.
+static void check_rows(int n, int k) {
+    enum { MOST = 64 };
+    const int rows[] = {2, 3, 5, 6, 7, 11, 12, 17, MOST};
+    Numbers A = numbers_random((size_t)(MOST * k), 1), B = numbers_random((size_t)(k * n), 2);
+    Numbers alone = numbers_zero((size_t)(MOST * n)), together = numbers_zero((size_t)(MOST * n));
+    for (int i = 0; i < MOST; i++) gemm_tile(GEMM_NN, 1, n, k, A.f + i * k, k, B.f, n, alone.f + i * n, n, false);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        gemm_tile(GEMM_NN, rows[i], n, k, A.f, k, B.f, n, together.f, n, false);
+        assert_memory_equal(together.f, alone.f, (size_t)(rows[i] * n) * sizeof(float));
+    }
+    numbers_free(&A);
+    numbers_free(&B);
+    numbers_free(&alone);
+    numbers_free(&together);
+}
+
+static void test_rows_keep_their_bits(void **state) {
+    (void)state;
+    skip_where_blas_is_forced();
+    const int n[] = {1, 2, 7, 8, 17, 24, 31, 32, 64}, k[] = {1, 3, 16, 31, 82, 192, 256};
+    for (size_t i = 0; i < sizeof n / sizeof *n; i++) {
+        for (size_t j = 0; j < sizeof k / sizeof *k; j++) check_rows(n[i], k[j]);
+    }
+}
+
+// What the environment asks for is what computes; what is unknown is refused, with the names that are known.
+static void test_choice(void **state) {
+    (void)state;
+    KinditContext ctx = {0};
+    char kept[16], described[128];
+    const char *before = getenv("KINDIT_GEMM");
+    snprintf(kept, sizeof kept, "%s", before ? before : "");
+    setenv("KINDIT_GEMM", "c", 1);
+    assert_int_equal(gemm_choose(&ctx), KINDIT_OK);
+    gemm_describe(described, sizeof described);
+    assert_non_null(strstr(described, "plain C"));
+    setenv("KINDIT_GEMM", "abacus", 1);
+    Engine *engine = NULL;
+    assert_int_equal(engine_create(&engine, &ctx), KINDIT_ERROR_ARGUMENT);
+    assert_null(engine);
+    assert_non_null(strstr(ctx.message, "'abacus'"));
+    assert_non_null(strstr(ctx.message, ", c,"));
+    setenv("KINDIT_GEMM", kept, 1); // empty is as good as unset
+    assert_int_equal(gemm_choose(&ctx), KINDIT_OK);
 }
 
 static void test_transpose(void **state) {
@@ -150,11 +200,18 @@ static void test_limits_are_positive(void **state) {
     engine_close(&engine);
 }
 
+static int choose(void **state) {
+    (void)state;
+    KinditContext ctx = {0};
+    return gemm_choose(&ctx) ? -1 : 0;
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_shapes),  cmocka_unit_test(test_transpose),
+        cmocka_unit_test(test_shapes),  cmocka_unit_test(test_rows_keep_their_bits),
+        cmocka_unit_test(test_choice),  cmocka_unit_test(test_transpose),
         cmocka_unit_test(test_handle),  cmocka_unit_test(test_sum_squares_ignores_threads),
         cmocka_unit_test(test_profile), cmocka_unit_test(test_limits_are_positive),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, choose, NULL);
 }

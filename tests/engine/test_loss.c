@@ -116,6 +116,39 @@ static void test_bound_is_zero_at_the_truth(void **state) {
     numbers_free_all();
 }
 
+// The bound alone (the true epsilon) as the variance channel runs far beyond [-1, 1] both ways, and just above -1,
+// where the bound is of second order: relative errors of value and slope.
+static void test_bound_of_variance(void **state) {
+    (void)state;
+    enum { POINTS = 4001 };
+    const LossTerms one = {sqrt_recip + 1, sqrt_recipm1 + 1, mean_x0 + 1, mean_xt + 1,
+                           log_low + 1,    log_range,        is_first + 1};
+    for (int i = 0; i < POINTS; i++) {
+        float mse, vlb, distance = powf(10.0f, -6.0f + (float)i * (8.5f / POINTS)) * (i % 2 ? 1.0f : -1.0f);
+        float output[2] = {0.25f, distance - 1.0f}, gradient[2];
+        engine_loss(engines[1], 1, 1, 1, output, output, output, output, &one, 1.0f, &mse, &vlb, gradient);
+        double half_range = 0.5 * log_range[0], excess = half_range * ((double)output[1] + 1.0);
+        double value = 0.5 * (excess + expm1(-excess)) / log(2), slope = -0.5 * expm1(-excess) * half_range / log(2);
+        double bound = 1e-6 + 1.2e-7 * fabs(excess); // the rounding of excess, which the exponential magnifies
+        if (fabs(excess) > 80) continue;
+        if (!(fabs(vlb - value) <= bound * fabs(value)) || !(fabs(gradient[1] - slope) <= bound * fabs(slope)))
+            fail_msg("excess %g: %.9g and %.9g, expected %.9g and %.9g", excess, vlb, gradient[1], value, slope);
+    }
+}
+
+// NaN in either half of the output shows in the loss.
+static void test_nan_shows(void **state) {
+    (void)state;
+    for (size_t half = 0; half < 2; half++) {
+        Loss l = loss_case(true);
+        l.output->f[2 * SIZE + half * SIZE + 3] = NAN;
+        run_loss(engines[1], &l, &terms, 1.0f);
+        assert_true(isnan(l.vlb->f[1]) && isnan(l.doutput->f[3 * SIZE + 3]));
+        assert_true(isfinite(l.vlb->f[0]) && isfinite(l.vlb->f[2]));
+        numbers_free_all();
+    }
+}
+
 // A mean far from the pixel: the bin's probability is below 1e-12, the bound is its logarithm and has no slope.
 static void test_decoder_floor(void **state) {
     (void)state;
@@ -208,6 +241,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_loss_matches_twin_and_differences),
         cmocka_unit_test(test_bound_is_zero_at_the_truth),
+        cmocka_unit_test(test_bound_of_variance),
+        cmocka_unit_test(test_nan_shows),
         cmocka_unit_test(test_decoder_floor),
         cmocka_unit_test(test_sampler_step),
         cmocka_unit_test(test_guidance),

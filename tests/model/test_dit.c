@@ -1,4 +1,5 @@
 // Structure, counts and the gate's promises at the level of a whole model.
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -56,7 +57,8 @@ static void fixture_open(Fixture *f, const DitConfig *config, int threads) {
     fill_normal(f->engine, 1, f->params.shared, layout->n_shared); // no zero layers: they would hide the rest
     for (int c = 0; c < CLASSES && layout->n_tailor; c++)
         fill_normal(f->engine, 2 + (uint64_t)c, f->params.tailor[c], layout->n_tailor);
-    assert_int_equal(dit_workspace_create(&f->workspace, f->dit, f->engine, BATCH, true), KINDIT_OK);
+    assert_int_equal(dit_workspace_create(&f->workspace, f->dit, f->engine, BATCH, (DitMode){.training = true}),
+                     KINDIT_OK);
     assert_int_equal(engine_alloc(f->engine, BATCH * IMAGE, &f->x), KINDIT_OK);
     assert_int_equal(engine_alloc(f->engine, BATCH, &f->t), KINDIT_OK);
     assert_int_equal(engine_alloc(f->engine, BATCH * IMAGE * 2, &f->out), KINDIT_OK);
@@ -165,11 +167,97 @@ static void test_inference_workspace(void **state) {
     static float training[BATCH * IMAGE * 2], inference[BATCH * IMAGE * 2];
     run(&f, 0, BATCH, labels, false, training);
     dit_workspace_close(&f.workspace);
-    assert_int_equal(dit_workspace_create(&f.workspace, f.dit, f.engine, BATCH, false), KINDIT_OK);
+    assert_int_equal(dit_workspace_create(&f.workspace, f.dit, f.engine, BATCH, (DitMode){0}), KINDIT_OK);
     run(&f, 0, BATCH, labels, false, inference);
     assert_memory_equal(training, inference, sizeof training);
-    assert_true(dit_workspace_floats(f.dit, BATCH, false) < dit_workspace_floats(f.dit, BATCH, true));
+    assert_true(dit_workspace_floats(f.dit, BATCH, (DitMode){0}) <
+                dit_workspace_floats(f.dit, BATCH, (DitMode){.training = true}));
     fixture_close(&f);
+}
+
+// A pass with gradients in another mode: `out` and the shared gradient, which the caller frees.
+static float *run_mode(const DitConfig *config, DitMode mode, float out[BATCH * IMAGE * 2]) {
+    Fixture f;
+    const int labels[BATCH] = {1, 2, CLASSES, 0, 3};
+    fixture_open(&f, config, 2);
+    dit_workspace_close(&f.workspace);
+    mode.training = true;
+    assert_int_equal(dit_workspace_create(&f.workspace, f.dit, f.engine, BATCH, mode), KINDIT_OK);
+    run(&f, 0, BATCH, labels, true, out);
+    float *gradient = malloc(f.dit->layout.n_shared * sizeof *gradient);
+    assert_non_null(gradient);
+    engine_download(f.engine, gradient, f.dshared, f.dit->layout.n_shared);
+    fixture_close(&f);
+    return gradient;
+}
+
+static DitConfig deep_config(bool factored) {
+    DitConfig config = small_config();
+    config.depth = 4;
+    config.factored = factored;
+    if (!factored) config.n_learngene = config.n_tailor = 0;
+    return config;
+}
+
+static void measure_mode(const DitConfig *config, DitMode mode, size_t *n_shared, size_t *floats) {
+    Fixture f;
+    fixture_open(&f, config, 1);
+    mode.training = true;
+    *n_shared = f.dit->layout.n_shared;
+    *floats = dit_workspace_floats(f.dit, BATCH, mode);
+    fixture_close(&f);
+}
+
+// Recomputing changes no bit and takes less memory.
+static void test_recompute(void **state) {
+    (void)state;
+    static float kept[BATCH * IMAGE * 2], recomputed[BATCH * IMAGE * 2];
+    for (int factored = 0; factored < 2; factored++)
+        for (EngineType type = ENGINE_F32; type <= ENGINE_BF16; type++) {
+            DitConfig config = deep_config(factored);
+            DitMode keep = {.type = type}, again = {.type = type, .recompute = true};
+            size_t n, floats_keep, floats_again;
+            float *a = run_mode(&config, keep, kept), *b = run_mode(&config, again, recomputed);
+            measure_mode(&config, keep, &n, &floats_keep);
+            measure_mode(&config, again, &n, &floats_again);
+            assert_memory_equal(kept, recomputed, sizeof kept);
+            assert_memory_equal(a, b, n * sizeof *a);
+            assert_true(floats_again < 0.6 * (double)floats_keep);
+            free(a);
+            free(b);
+        }
+}
+
+static double relative_distance(size_t n, const float *x, const float *y) {
+    double difference = 0, size = 0;
+    for (size_t i = 0; i < n; i++) {
+        difference += ((double)x[i] - y[i]) * ((double)x[i] - y[i]);
+        size += (double)y[i] * y[i];
+    }
+    return sqrt(difference / size);
+}
+
+// bf16 keeps 8 bits: each stored number is off by 2^-9 of itself at most, at random, and some 40 of them lie between
+// the input and the output of these four blocks, so that 40^0.5 2^-9 = 1.2 % is expected of the output at the worst,
+// and twice as much of gradients. But not nothing: then bf16 would not be what it says.
+static void test_bf16(void **state) {
+    (void)state;
+    static float exact[BATCH * IMAGE * 2], rounded[BATCH * IMAGE * 2];
+    for (int factored = 0; factored < 2; factored++) {
+        DitConfig config = deep_config(factored);
+        DitMode f32 = {.type = ENGINE_F32}, bf16 = {.type = ENGINE_BF16};
+        size_t n, floats_f32, floats_bf16;
+        float *a = run_mode(&config, f32, exact), *b = run_mode(&config, bf16, rounded);
+        measure_mode(&config, f32, &n, &floats_f32);
+        measure_mode(&config, bf16, &n, &floats_bf16);
+        double output = relative_distance(sizeof exact / sizeof *exact, rounded, exact),
+               slope = relative_distance(n, b, a);
+        if (!(output < 0.012 && output > 1e-4)) fail_msg("output: off by %g", output);
+        if (!(slope < 0.024 && slope > 1e-4)) fail_msg("gradient: off by %g", slope);
+        assert_true(floats_bf16 < 0.75 * (double)floats_f32);
+        free(a);
+        free(b);
+    }
 }
 
 static void check_threads(const DitConfig *config) {
@@ -262,6 +350,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_gate_isolates),     cmocka_unit_test(test_gate_gradients),
         cmocka_unit_test(test_batch_independent), cmocka_unit_test(test_inference_workspace),
+        cmocka_unit_test(test_recompute),         cmocka_unit_test(test_bf16),
         cmocka_unit_test(test_threads),           cmocka_unit_test(test_counts),
         cmocka_unit_test(test_config_refused),
     };

@@ -53,7 +53,7 @@ static void check_pass(Golden *g, const char *folder, const char *input, const c
     float *t_device = golden_upload(g, times, (size_t)n), *out = golden_upload(g, NULL, n_out);
     float *dshared = golden_upload(g, NULL, dit->layout.n_shared);
     DitWorkspace *workspace = NULL;
-    golden_require(g, dit_workspace_create(&workspace, dit, g->engine, n, doutput != NULL));
+    golden_require(g, dit_workspace_create(&workspace, dit, g->engine, n, (DitMode){.training = doutput != NULL}));
     DitBatch batch = {.n = n, .x = x_device, .t = t_device, .labels = labels, .gate = &hand.gate};
 
     dit_forward(dit, workspace, g->model->params.shared, &batch, out);

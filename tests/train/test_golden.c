@@ -35,7 +35,7 @@ static void check_step(const char *folder, int micro) {
     Schedule schedule;
     TrainStep step;
     golden_require(&g, schedule_create(&schedule, g.ctx, 1000, 1e-4, 0.02));
-    golden_require(&g, train_step_create(&step, g.model, &schedule, micro, (n + micro - 1) / micro));
+    golden_require(&g, train_step_create(&step, g.model, &schedule, micro, (n + micro - 1) / micro, (DitMode){0}));
     double loss = 0;
     for (int repeat = 0; repeat < 2; repeat++) { // the second time shows what the first left behind
         train_step_begin(&step);

@@ -180,9 +180,10 @@ static int read_metrics(const Run *run, Row *rows, int capacity) {
 
 // ---- the same to the bit -------------------------------------------------------------------------------------------
 
-static void check_threads(Scratch *scratch, bool factored, const char *first, const char *second) {
+static void check_threads(Scratch *scratch, bool factored, bool bf16, const char *first, const char *second) {
     Run one = run_named(scratch, first, 6), two = run_named(scratch, second, 6);
     one.factored = two.factored = factored;
+    one.settings.bf16 = two.settings.bf16 = bf16;
     two.threads = 2;
     run_ok(&one, false);
     run_ok(&two, false);
@@ -192,8 +193,9 @@ static void check_threads(Scratch *scratch, bool factored, const char *first, co
 }
 
 static void test_threads(void **state) {
-    check_threads(*state, true, "kind-1", "kind-2");
-    check_threads(*state, false, "dense-1", "dense-2");
+    check_threads(*state, true, false, "kind-1", "kind-2");
+    check_threads(*state, true, true, "bf16-1", "bf16-2");
+    check_threads(*state, false, false, "dense-1", "dense-2");
 }
 
 static bool cancel_at_once(void *user) {
@@ -202,10 +204,10 @@ static bool cancel_at_once(void *user) {
 }
 
 // 2N steps = N steps, stop, resume, N steps: stopped by a smaller `steps`, by the user, and by the clock.
-static void test_resume(void **state) {
-    Scratch *scratch = *state;
-    Run whole = run_named(scratch, "whole", 8), parts = run_named(scratch, "parts", 3);
+static void check_resume(Scratch *scratch, bool bf16, const char *first, const char *second) {
+    Run whole = run_named(scratch, first, 8), parts = run_named(scratch, second, 3);
     whole.settings.checkpoint_every = 5;
+    whole.settings.bf16 = parts.settings.bf16 = bf16;
     run_ok(&whole, false);
     run_ok(&parts, false);
     assert_true(parts.result.finished);
@@ -225,6 +227,24 @@ static void test_resume(void **state) {
     assert_same_checkpoint(&whole, &parts, 8);
     run_ok(&parts, true); // nothing left to do
     assert_int_equal(parts.result.step, 8);
+}
+
+static void test_resume(void **state) {
+    check_resume(*state, false, "whole", "parts");
+    check_resume(*state, true, "whole-bf16", "parts-bf16");
+}
+
+// Keeping less and computing it again changes no bit, so a run may change its mind.
+static void test_recompute(void **state) {
+    Run keep = run_named(*state, "keep", 6), again = run_named(*state, "again", 3);
+    again.settings.recompute = true;
+    run_ok(&keep, false);
+    run_ok(&again, false);
+    assert_true(again.result.peak_bytes < keep.result.peak_bytes);
+    again.settings.recompute = false;
+    again.settings.steps = 6;
+    run_ok(&again, true);
+    assert_same_checkpoint(&keep, &again, 6);
 }
 
 // Four micro-batches of 3 are the same samples as one batch of 12, and nearly the same sums. More classes open in a
@@ -267,7 +287,7 @@ static void test_micro_batch_opens_its_own_tailors(void **state) {
     assert_ok(scratch->ctx, engine_create(&engine, scratch->ctx));
     assert_ok(scratch->ctx, model_create(&model, scratch->ctx, engine, &config, classes, 1));
     assert_ok(scratch->ctx, schedule_create(&schedule, scratch->ctx, 1000, 1e-4, 0.02));
-    assert_ok(scratch->ctx, train_step_create(&step, model, &schedule, 2, 3));
+    assert_ok(scratch->ctx, train_step_create(&step, model, &schedule, 2, 3, (DitMode){0}));
     assert_ok(scratch->ctx, engine_alloc(engine, 2 * SIDE * SIDE, &x));
     for (int repeat = 0; repeat < 2; repeat++) {
         train_step_begin(&step);
@@ -489,6 +509,7 @@ static void test_resume_refuses_other_settings(void **state) {
     if (!strstr(other.message, text)) fail_msg("message \"%s\" lacks \"%s\"", other.message, text)
     REFUSED(other.settings.batch = 7, "batch");
     REFUSED(other.settings.lr = 1, "lr");
+    REFUSED(other.settings.bf16 = true, "bf16");
     REFUSED(other.settings.seed = 18, "the run has 17, asked for 18");
     REFUSED(other.factored = false, "kind");
     REFUSED(other.settings.mse_only = true, "learn_sigma");
@@ -568,6 +589,7 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         scratch_test(test_threads),
         scratch_test(test_resume),
+        scratch_test(test_recompute),
         scratch_test(test_accumulate),
         scratch_test(test_micro_batch_opens_its_own_tailors),
         scratch_test(test_killed),

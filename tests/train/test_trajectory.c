@@ -68,7 +68,7 @@ static void check_trajectory(const char *folder, float weight_decay, int absent_
     golden_require(&g, params_alloc(&ema, g.engine, g.ctx, &dit->layout, dit->config.n_classes));
     params_copy(&start, &g.model->params, &dit->layout);
     golden_require(&g, schedule_create(&schedule, g.ctx, 1000, 1e-4, 0.02));
-    golden_require(&g, train_step_create(&step, g.model, &schedule, n, 1));
+    golden_require(&g, train_step_create(&step, g.model, &schedule, n, 1, (DitMode){0}));
     golden_require(&g, optimizer_create(&optimizer, g.ctx, g.engine, &dit->layout, &g.model->params, &settings));
     for (int i = 0; i < STEPS; i++) {
         train_step_begin(&step);

@@ -1,0 +1,52 @@
+// The memory that a pass through a DiT computes in, planned once: what dit_forward.c reads and writes.
+// B samples, T tokens, D width, H hidden width of the MLP, N = B * T rows.
+#ifndef MODEL_DIT_WORKSPACE_H
+#define MODEL_DIT_WORKSPACE_H
+
+#include "model/dit.h"
+
+// What one block leaves for its backward. Where nothing needs to be left (inference, or backward recomputes), all
+// blocks share the second part; in inference x_in and x_mid are both the stream, updated in place.
+typedef struct BlockActivations {
+    float *ada, *dada;      // (B, 6D) shift1 scale1 gate1 shift2 scale2 gate2, and their gradients
+    Activation saved_adaln; // (B, kind->saved)
+    float *x_in;            // (N, D) the residual stream before attention
+    // shared by blocks that leave nothing
+    float *x_mid;            // (N, D) the stream before the MLP
+    float *mean1, *rstd1;    // (N)
+    float *mean2, *rstd2;    // (N)
+    float *lse;              // (B, heads, T)
+    Activation norm1, norm2; // (N, D) modulated norms
+    Activation qkv;          // (N, 3D) when fused, 3 x (N, D) when apart
+    Activation attention, o; // (N, D)
+    Activation in;           // (N, H) before GELU, which the next layer applies as it reads
+    Activation out;          // (N, D)
+    Activation saved_q, saved_k, saved_v, saved_o, saved_in, saved_out; // (N, kind->saved)
+} BlockActivations;
+
+struct DitWorkspace {
+    Engine *engine;
+    float *memory;
+    int max_batch;
+    DitMode mode;
+    BlockActivations *blocks; // [depth]
+    float *position;          // (T, D) sin-cos table
+    float *patches;           // (N, C p p)
+    float *features;          // (B, 256) of the timestep
+    float *t_in, *t_silu;     // (B, D) inside the timestep MLP
+    float *c, *c_silu;        // (B, D) conditioning
+    float *x;                 // (N, D) the stream's end
+    float *ada;               // (B, 2D) shift, scale of the final layer
+    Activation norm;          // (N, D)
+    float *mean, *rstd;       // (N)
+    float *out_patches;       // (N, p p Cout)
+    // gradients, training only
+    float *dx;                // (N, D) of the stream
+    Activation dy, dn;        // (N, D)
+    Activation dqkv;          // (N, 3D)
+    Activation dh;            // (N, H)
+    float *dada;              // (B, 2D) of the final layer
+    float *dc_silu, *dc, *dt; // (B, D)
+};
+
+#endif
