@@ -123,14 +123,14 @@ static float *dada_at(const BlockActivations *a, int offset) {
 static Norm norm_of_attention(const Pass *p, int i) {
     const BlockActivations *a = &p->w->blocks[i];
     int D = p->D;
-    return (Norm){a->x_in, a->mean1, a->rstd1, a->ada, a->ada + D, dada_at(a, 0), dada_at(a, D), 6 * D, a->norm1};
+    return (Norm){a->x_in, a->mean1, a->rstd1, a->ada, a->ada + D, dada_at(a, 0), dada_at(a, D), 6 * D, p->w->norm};
 }
 
 static Norm norm_of_mlp(const Pass *p, int i) {
     const BlockActivations *a = &p->w->blocks[i];
     int D = p->D;
     return (Norm){a->x_mid,          a->mean2,          a->rstd2, a->ada + 3 * D, a->ada + 4 * D,
-                  dada_at(a, 3 * D), dada_at(a, 4 * D), 6 * D,    a->norm2};
+                  dada_at(a, 3 * D), dada_at(a, 4 * D), 6 * D,    p->w->norm};
 }
 
 static Norm norm_of_final(const Pass *p) {
@@ -182,10 +182,10 @@ static void attention_forward(const Pass *p, int i) {
     const DitBlock *block = &p->dit->blocks[i];
     const BlockActivations *a = &p->w->blocks[i];
     QkvView qkv = qkv_view(p, a->qkv);
-    linear_forward(p, &block->q, a->norm1, a->saved_q, qkv.q);
+    linear_forward(p, &block->q, p->w->norm, a->saved_q, qkv.q);
     if (!p->dit->config.fused_qkv) {
-        linear_forward(p, &block->k, a->norm1, a->saved_k, qkv.k);
-        linear_forward(p, &block->v, a->norm1, a->saved_v, qkv.v);
+        linear_forward(p, &block->k, p->w->norm, a->saved_k, qkv.k);
+        linear_forward(p, &block->v, p->w->norm, a->saved_v, qkv.v);
     }
     engine_attention_forward(p->engine, p->B, p->T, p->D, p->dit->config.heads, qkv.stride, qkv.q, qkv.k, qkv.v,
                              a->attention, a->lse);
@@ -201,17 +201,18 @@ static void attention_backward(const Pass *p, int i) {
     linear_backward(p, &block->o, a->attention, a->saved_o, w->dy, w->dn, false);
     engine_attention_backward(p->engine, p->B, p->T, p->D, p->dit->config.heads, qkv.stride, qkv.q, qkv.k, qkv.v,
                               a->attention, a->lse, w->dn, dqkv.q, dqkv.k, dqkv.v);
-    linear_backward(p, &block->q, a->norm1, a->saved_q, dqkv.q, w->dn, false);
+    norm_forward(p, norm_of_attention(p, i));
+    linear_backward(p, &block->q, p->w->norm, a->saved_q, dqkv.q, w->dn, false);
     if (!p->dit->config.fused_qkv) {
-        linear_backward(p, &block->k, a->norm1, a->saved_k, dqkv.k, w->dn, true);
-        linear_backward(p, &block->v, a->norm1, a->saved_v, dqkv.v, w->dn, true);
+        linear_backward(p, &block->k, p->w->norm, a->saved_k, dqkv.k, w->dn, true);
+        linear_backward(p, &block->v, p->w->norm, a->saved_v, dqkv.v, w->dn, true);
     }
 }
 
 static void mlp_forward(const Pass *p, int i) {
     const DitBlock *block = &p->dit->blocks[i];
     const BlockActivations *a = &p->w->blocks[i];
-    linear_forward(p, &block->in, a->norm2, a->saved_in, a->in);
+    linear_forward(p, &block->in, p->w->norm, a->saved_in, a->in);
     linear_forward(p, &block->out, through_gelu(a->in), a->saved_out, a->out);
 }
 
@@ -220,7 +221,8 @@ static void mlp_backward(const Pass *p, int i) {
     const DitBlock *block = &p->dit->blocks[i];
     const BlockActivations *a = &p->w->blocks[i];
     linear_backward(p, &block->out, through_gelu(a->in), a->saved_out, p->w->dy, p->w->dh, false);
-    linear_backward(p, &block->in, a->norm2, a->saved_in, p->w->dh, p->w->dn, false);
+    norm_forward(p, norm_of_mlp(p, i));
+    linear_backward(p, &block->in, p->w->norm, a->saved_in, p->w->dh, p->w->dn, false);
 }
 
 // ---- a block, from the norm of attention to the MLP ----------------------------------------------------------------

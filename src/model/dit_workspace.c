@@ -4,6 +4,10 @@
 
 #include "base/memory.h"
 
+static size_t larger(size_t a, size_t b) {
+    return a > b ? a : b;
+}
+
 // ---- the plan ------------------------------------------------------------------------------------------------------
 
 // Hands out consecutive pieces of `base`, or only measures when base is NULL.
@@ -46,8 +50,6 @@ static void plan_rest(Plan *plan, const Dit *dit, size_t B, DitMode mode, float 
     a->mean2 = plan_take(plan, N);
     a->rstd2 = plan_take(plan, N);
     a->lse = plan_take(plan, N * (size_t)dit->config.heads);
-    a->norm1 = plan_activation(plan, type, N * D);
-    a->norm2 = mode.training ? plan_activation(plan, type, N * D) : a->norm1;
     a->qkv = plan_activation(plan, type, N * 3 * D);
     a->attention = plan_activation(plan, type, N * D);
     a->o = plan_activation(plan, type, N * D);
@@ -76,8 +78,7 @@ static void plan_gradients(Plan *plan, const Dit *dit, size_t B, EngineType type
     w->dx = plan_take(plan, N * D);
     w->dy = plan_activation(plan, type, N * D);
     w->dn = plan_activation(plan, ENGINE_F32, N * D); // q, k and v each add to it
-    w->dqkv = plan_activation(plan, type, N * 3 * D);
-    w->dh = plan_activation(plan, type, N * D * (size_t)dit->config.mlp_ratio);
+    w->dqkv = w->dh = plan_activation(plan, type, N * D * larger(3, (size_t)dit->config.mlp_ratio));
     w->dada = plan_take(plan, B * 2 * D);
     w->dc_silu = plan_take(plan, B * D);
     w->dc = plan_take(plan, B * D);
@@ -111,10 +112,6 @@ static size_t plan_workspace(const Dit *dit, size_t B, DitMode mode, float *base
 size_t dit_workspace_floats(const Dit *dit, int max_batch, DitMode mode) {
     DitWorkspace unused = {0};
     return plan_workspace(dit, (size_t)max_batch, mode, NULL, &unused);
-}
-
-static size_t larger(size_t a, size_t b) {
-    return a > b ? a : b;
 }
 
 size_t dit_scratch_floats(const Dit *dit, int max_batch, int threads, DitMode mode) {

@@ -16,7 +16,6 @@ typedef struct BlockActivations {
     float *mean1, *rstd1;    // (N)
     float *mean2, *rstd2;    // (N)
     float *lse;              // (B, heads, T)
-    Activation norm1, norm2; // (N, D) modulated norms
     Activation qkv;          // (N, 3D) when fused, 3 x (N, D) when apart
     Activation attention, o; // (N, D)
     Activation in;           // (N, H) before GELU, which the next layer applies as it reads
@@ -37,14 +36,13 @@ struct DitWorkspace {
     float *c, *c_silu;        // (B, D) conditioning
     float *x;                 // (N, D) the stream's end
     float *ada;               // (B, 2D) shift, scale of the final layer
-    Activation norm;          // (N, D)
+    Activation norm;          // (N, D) modulated norm: of the place at hand, backward computes it again
     float *mean, *rstd;       // (N)
     float *out_patches;       // (N, p p Cout)
     // gradients, training only
     float *dx;                // (N, D) of the stream
     Activation dy, dn;        // (N, D)
-    Activation dqkv;          // (N, 3D)
-    Activation dh;            // (N, H)
+    Activation dqkv, dh;      // (N, 3D), (N, H): in the same place, for they are never both alive
     float *dada;              // (B, 2D) of the final layer
     float *dc_silu, *dc, *dt; // (B, D)
 };
