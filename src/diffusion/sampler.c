@@ -100,7 +100,7 @@ static KinditStatus open_buffers(Sampler *s) {
     const Dit *dit = s->model->dit;
     const size_t rows = (size_t)(s->halves ? 2 * s->batch : s->batch);
     const int n_classes = dit->config.n_classes, slots = s->batch < n_classes ? s->batch : n_classes;
-    const DitMode mode = {.type = s->settings.bf16 ? ENGINE_BF16 : ENGINE_F32};
+    const DitMode mode = {.pack = true, .type = s->settings.bf16 ? ENGINE_BF16 : ENGINE_F32};
     TRY(dit_workspace_create(&s->workspace, dit, engine, (int)rows, mode));
     TRY(gate_create(&s->gate, engine, ctx, (int)rows, n_classes, slots, dit->layout.n_tailor, false));
     TRY(engine_alloc(engine, rows * s->size, &s->x));
@@ -184,6 +184,7 @@ static SamplerStep ddim_step(const Sampler *s, int i) {
 static void open_classes(Sampler *s, const Draw *draw, int at, int n) {
     const int null_label = s->model->dit->config.n_classes, rows = s->halves ? 2 * n : n;
     for (int i = 0; i < rows; i++) s->labels[i] = i < n ? draw->labels[at + i] : null_label;
+    dit_workspace_repack(s->workspace);
     gate_reset(&s->gate);
     if (s->settings.keep_label_rows) {
         gate_open(&s->gate, &s->label_rows, s->labels, rows);

@@ -48,10 +48,20 @@ size_t engine_type_floats(EngineType type, size_t n);     // floats of engine me
 Activation activation_f32(const float *data);             // an fp32 buffer as an activation
 Activation activation_at(Activation from, size_t offset); // `offset` elements further on
 
+// ---- packed weights ------------------------------------------------------------------------------------------------
+// Products read weights in an order of their own, into which each call packs them: in scratch, or where the caller
+// (sampling) says that they stay as they are, once, in memory of the caller's. A pack belongs to one layer, one type of
+// x, and, where gated, to the tailors of one gate.
+typedef struct EnginePack {
+    float *weights; // engine memory of the size that ..._pack says
+    bool ready;     // false: packed by the next call, which sets it
+} EnginePack;
+
 // ---- dense product: y (N, m2) = x (N, m1) W^T + b,  W (m2, m1) as PyTorch stores it --------------------------------
 size_t engine_linear_scratch(int n, int m1, int m2); // floats of scratch for forward or backward
+size_t engine_linear_pack(int m1, int m2);           // floats of a pack
 void engine_linear_forward(Engine *engine, int n, int m1, int m2, Activation x, const float *W,
-                           const float *bias /* (m2) or NULL */, Activation y);
+                           const float *bias /* (m2) or NULL */, Activation y, EnginePack *pack /* or NULL */);
 // dx (N, m1) or none, dW (m2, m1) or NULL, dbias (m2) or NULL
 void engine_linear_backward(Engine *engine, int n, int m1, int m2, Activation x, const float *W, Activation dy,
                             Activation dx, bool accumulate, float *dW, float *dbias);
@@ -86,10 +96,11 @@ typedef struct GatedGradients {
 } GatedGradients;
 
 size_t engine_gated_scratch(const GatedShape *shape, int n_samples, int n_slots);
+size_t engine_gated_pack(const GatedShape *shape, int n_slots); // floats of a pack for up to n_slots tailors
 // a (n_samples * rows, N_G + N_T) receives x [U_G; U_c]^T before sigma (backward needs it); its tail columns are 0
 // where no tailor is open.
 void engine_gated_forward(Engine *engine, const GatedShape *shape, const Gate *gate, const GatedWeights *w,
-                          Activation x, Activation a, Activation y);
+                          Activation x, Activation a, Activation y, EnginePack *pack /* or NULL */);
 void engine_gated_backward(Engine *engine, const GatedShape *shape, const Gate *gate, const GatedWeights *w,
                            Activation x, Activation a, Activation dy, Activation dx /* or none */, bool accumulate,
                            const GatedGradients *dw);

@@ -21,6 +21,7 @@
 enum {
     VECTOR = 8,
     SHARED_ROWS = 64, // rows of a tile of short samples
+    FEW_TILES = 4,    // at least so many tiles, or of VECTOR rows
     GROUP = 256       // columns of the output that are formed in a tile of their own: long rows are stored faster
 };
 
@@ -103,11 +104,18 @@ typedef struct Rows {
 } Rows;
 
 static Rows cut_rows(const GatedShape *shape, int n_samples) {
-    Rows r = {.tiles_per_sample = tile_count(shape->rows, PANEL_ROWS), .samples_per_tile = 1};
-    if (shape->rows < SHARED_ROWS) r.samples_per_tile = SHARED_ROWS / shape->rows;
+    int fair = tile_round(tile_count(n_samples * shape->rows, FEW_TILES), VECTOR); // few rows are shared out too
+    int most = tile_min(PANEL_ROWS, fair), shared = tile_min(SHARED_ROWS, fair);
+    Rows r = {.tiles_per_sample = tile_count(shape->rows, most), .samples_per_tile = 1};
+    if (shape->rows < shared) r.samples_per_tile = shared / shape->rows;
     r.per_tile = tile_count(shape->rows * r.samples_per_tile, r.tiles_per_sample);
     r.tiles = tile_count(n_samples, r.samples_per_tile) * r.tiles_per_sample;
     return r;
+}
+
+// Of n_samples or fewer: (fewer samples may be cut into more tiles each).
+static size_t most_tiles(const GatedShape *shape, int n_samples) {
+    return (size_t)n_samples * (size_t)tile_count(shape->rows, PANEL_ROWS) + FEW_TILES;
 }
 
 typedef struct Span {
@@ -134,16 +142,25 @@ static Span next_segment(const Chain *chain, Span tile, int row) {
 
 // ---- packing -------------------------------------------------------------------------------------------------------
 
-static size_t hidden_size(const GatedShape *shape) {
-    return scratch_size(PANEL_ROWS * (size_t)hidden_stride(shape));
+static size_t hidden_size(const GatedShape *shape, const Rows *r) { // of a tile
+    return scratch_size((size_t)r->per_tile * (size_t)hidden_stride(shape));
 }
 
-static size_t chain_scratch(const GatedShape *shape, int n_samples, int n_slots, int in, int out) {
+// Of all tiles of n_samples or fewer: each may be a row higher than its share, the last one full.
+static size_t most_hidden(const GatedShape *shape, int n_samples) {
+    size_t tiles = most_tiles(shape, n_samples), rows = (size_t)n_samples * (size_t)shape->rows + tiles + PANEL_ROWS;
+    return rows * (size_t)hidden_stride(shape) + tiles * scratch_size(1);
+}
+
+static size_t pack_size(const GatedShape *shape, int n_slots, int in, int out) {
     size_t slots = (size_t)n_slots + 1, wide = (size_t)main_width(shape);
     return scratch_size(wide * (size_t)in) + scratch_size(wide * (size_t)out) +
            scratch_size(slots * slot_in_size(shape, in)) + scratch_size(slots * slot_out_size(shape, out)) +
-           scratch_size(slots * (size_t)components(shape)) +
-           (size_t)cut_rows(shape, n_samples).tiles * hidden_size(shape);
+           scratch_size(slots * (size_t)components(shape));
+}
+
+static size_t chain_scratch(const GatedShape *shape, int n_samples, int n_slots, int in, int out) {
+    return pack_size(shape, n_slots, in, out) + most_hidden(shape, n_samples);
 }
 
 static bool rounds(const Chain *chain) {
@@ -212,16 +229,21 @@ static void pack_slot_out(const Chain *chain, int slot) {
     }
 }
 
-static void pack(Engine *engine, Chain *chain, float *scratch) {
+// Where the packed weights lie from `weights` on.
+static void lay_out_pack(Chain *chain, float *weights) {
+    const GatedShape *shape = chain->shape;
+    size_t slots = (size_t)chain->gate->n_slots + 1, wide = (size_t)main_width(shape);
+    size_t in = (size_t)chain->in.width, out = (size_t)chain->out.width;
+    chain->in_panels = scratch_take(&weights, wide * in);
+    chain->out_panels = scratch_take(&weights, wide * out);
+    chain->slot_in = scratch_take(&weights, slots * slot_in_size(shape, chain->in.width));
+    chain->slot_out = scratch_take(&weights, slots * slot_out_size(shape, chain->out.width));
+    chain->slot_sigma = weights;
+}
+
+static void pack(Engine *engine, const Chain *chain) {
     const GatedShape *shape = chain->shape;
     int in = chain->in.width, out = chain->out.width, wide = main_width(shape);
-    size_t slots = (size_t)chain->gate->n_slots + 1;
-    chain->in_panels = scratch_take(&scratch, (size_t)wide * (size_t)in);
-    chain->out_panels = scratch_take(&scratch, (size_t)wide * (size_t)out);
-    chain->slot_in = scratch_take(&scratch, slots * slot_in_size(shape, in));
-    chain->slot_out = scratch_take(&scratch, slots * slot_out_size(shape, out));
-    chain->slot_sigma = scratch_take(&scratch, slots * (size_t)components(shape));
-    chain->hidden = scratch;
     panel_pack_transposed(engine, in, wide, panel_width(shape), chain->in.learngene, in, rounds(chain),
                           chain->in_panels);
     if (chain->output.data && wide > 0) {
@@ -326,12 +348,20 @@ static void expand(const Chain *chain, Span tile, const float *hidden) {
     }
 }
 
-static void run_chain(Engine *engine, Chain *chain, float *scratch) {
-    Rows rows = cut_rows(chain->shape, chain->gate->n_samples);
-    pack(engine, chain, scratch);
+static void run_chain(Engine *engine, Chain *chain, EnginePack *weights, float *scratch) {
+    const Gate *gate = chain->gate;
+    Rows rows = cut_rows(chain->shape, gate->n_samples);
+    if (rows.tiles == 0) return;
+    EnginePack own = {
+        .weights = scratch_take(&scratch, pack_size(chain->shape, gate->n_slots, chain->in.width, chain->out.width))};
+    if (!weights) weights = &own;
+    chain->hidden = scratch;
+    lay_out_pack(chain, weights->weights);
+    if (!weights->ready) pack(engine, chain);
+    weights->ready = true;
 #pragma omp parallel num_threads(tile_min(engine->threads, rows.tiles))
     {
-        float *hidden = chain->hidden + (size_t)omp_get_thread_num() * hidden_size(chain->shape);
+        float *hidden = chain->hidden + (size_t)omp_get_thread_num() * hidden_size(chain->shape, &rows);
 #pragma omp for schedule(dynamic)
         for (int i = 0; i < rows.tiles; i++) {
             Span tile = tile_rows(&rows, chain->shape, chain->gate->n_samples, i);
@@ -363,7 +393,11 @@ static void add_products(const Chain *chain, float *ds, size_t tailor_s) {
 }
 
 static size_t products_size(const GatedShape *shape, int n_samples) {
-    return (size_t)n_samples * (size_t)cut_rows(shape, n_samples).tiles_per_sample * (size_t)components(shape);
+    return most_tiles(shape, n_samples) * (size_t)components(shape);
+}
+
+size_t engine_gated_pack(const GatedShape *shape, int n_slots) {
+    return pack_size(shape, n_slots, shape->m1, shape->m2);
 }
 
 size_t engine_gated_scratch(const GatedShape *shape, int n_samples, int n_slots) {
@@ -389,7 +423,7 @@ static double count_bytes(const GatedShape *shape, const Gate *gate, Activation 
 }
 
 void engine_gated_forward(Engine *engine, const GatedShape *shape, const Gate *gate, const GatedWeights *w,
-                          Activation x, Activation a, Activation y) {
+                          Activation x, Activation a, Activation y, EnginePack *weights) {
     engine_profile_begin(engine);
     Chain chain = {.shape = shape,
                    .gate = gate,
@@ -400,7 +434,7 @@ void engine_gated_forward(Engine *engine, const GatedShape *shape, const Gate *g
                    .raw = a,
                    .bias = w->bias,
                    .output = y};
-    run_chain(engine, &chain, engine->scratch);
+    run_chain(engine, &chain, weights, engine->scratch);
     engine_profile_end(engine, KERNEL_GATED_FORWARD, 2 * count_products(shape, gate, (double)shape->m1 + shape->m2),
                        count_bytes(shape, gate, x, a, y));
 }
@@ -434,7 +468,7 @@ void engine_gated_backward(Engine *engine, const GatedShape *shape, const Gate *
         of[i].tailors = (ReduceTailors){.gate = gate, .n = shape->n_tailor, .rows = shape->rows, .scale = w->tailor_s};
         of[i].tailors.G = i == 0 ? w->tailor_U : w->tailor_V;
     }
-    if (dx.data || dw->U || tailors) run_chain(engine, &chain, scratch);
+    if (dx.data || dw->U || tailors) run_chain(engine, &chain, NULL, scratch);
     if (dw->U || tailors) {
         add_products(&chain, dw->s, w->tailor_s);
         reduce(engine, 2, of, scratch);

@@ -220,15 +220,37 @@ void gemm_tile(GemmOp op, int m, int n, int k, const float *A, int lda, const fl
     }
 }
 
+// Four rows of four, transposed in vector registers.
+ENGINE_INLINE void transpose_square(const float *from, size_t from_stride, float *to, size_t to_stride) {
+    typedef float Row __attribute__((vector_size(4 * sizeof(float))));
+    Row x[4], y[4];
+    for (size_t i = 0; i < 4; i++) memcpy(&x[i], from + i * from_stride, sizeof(Row));
+    const Row low01 = __builtin_shufflevector(x[0], x[1], 0, 4, 1, 5);
+    const Row low23 = __builtin_shufflevector(x[2], x[3], 0, 4, 1, 5);
+    const Row high01 = __builtin_shufflevector(x[0], x[1], 2, 6, 3, 7);
+    const Row high23 = __builtin_shufflevector(x[2], x[3], 2, 6, 3, 7);
+    y[0] = __builtin_shufflevector(low01, low23, 0, 1, 4, 5);
+    y[1] = __builtin_shufflevector(low01, low23, 2, 3, 6, 7);
+    y[2] = __builtin_shufflevector(high01, high23, 0, 1, 4, 5);
+    y[3] = __builtin_shufflevector(high01, high23, 2, 3, 6, 7);
+    for (size_t i = 0; i < 4; i++) memcpy(to + i * to_stride, &y[i], sizeof(Row));
+}
+
 ENGINE_CLONES
 void gemm_transpose(int rows, int columns, const float *from, int from_stride, float *to, int to_stride) {
     enum { BLOCK = 8 }; // so many source rows at once: their cache lines are used up before they leave the cache
-    for (int r0 = 0; r0 < rows; r0 += BLOCK) {
-        int count = tile_min(BLOCK, rows - r0);
-        const float *source = from + (size_t)r0 * (size_t)from_stride;
-        for (int c = 0; c < columns; c++) {
-            float *line = to + (size_t)c * (size_t)to_stride + r0;
-            for (int r = 0; r < count; r++) line[r] = source[(size_t)r * (size_t)from_stride + (size_t)c];
+    const size_t in = (size_t)from_stride, out = (size_t)to_stride;
+    const int whole_rows = rows - rows % 4, whole_columns = columns - columns % 4;
+    for (int r0 = 0; r0 < whole_rows; r0 += BLOCK) {
+        for (int c = 0; c < whole_columns; c += 4) {
+            for (int r = r0; r < tile_min(r0 + BLOCK, whole_rows); r += 4) {
+                transpose_square(from + (size_t)r * in + c, in, to + (size_t)c * out + r, out);
+            }
+        }
+    }
+    for (int r = 0; r < rows; r++) { // what the squares leave
+        for (int c = r < whole_rows ? whole_columns : 0; c < columns; c++) {
+            to[(size_t)c * out + (size_t)r] = from[(size_t)r * in + (size_t)c];
         }
     }
 }

@@ -9,16 +9,16 @@
 enum {
     GROUP = 384,     // most columns of y in a work item: x is loaded once for them
     WORK_ITEMS = 16, // fewer columns are taken where rows alone do not give so many items to share out
-    FEW_ROWS = 64,   // up to so many, W is not packed: it would be read and written more often than it is used
+    FEW_ROWS = 64,   // up to so many, W is read where it is: packing it would take longer than the product
     BLOCK = 64       // columns of y that are formed at once from few rows
 };
 
-// y (n, m) = [y +] slope * (x (n, k) panels [+ bias])
+// y (n, m) = [y +] slope * (x (n, k) B [+ bias])
 typedef struct Product {
     int n, k, m;
     Activation x, y;
-    const float *panels, *bias; // bias: or NULL
-    int ldb;                    // 0, or `panels` is the matrix (k, m) itself, with rows so far apart
+    const float *B, *bias; // B: in panels; bias: or NULL
+    int ldb;               // or, where not 0, B is the matrix (k, m) itself, with rows so far apart
     bool accumulate;
     Activation slope; // where .gelu: times GELU's slope at these (n, m)
 } Product;
@@ -43,11 +43,11 @@ static void multiply_tile(const Product *p, int row, int rows, int column, int c
         const float *x =
             rows_read(rows, depth, activation_at(p->x, (size_t)row * (size_t)p->k + (size_t)first), &ldx, loaded);
         if (p->ldb > 0) {
-            gemm_tile(GEMM_NN, rows, columns, depth, x, ldx, p->panels + (size_t)first * (size_t)p->ldb + column,
-                      p->ldb, y, ldy, add || first > 0);
+            gemm_tile(GEMM_NN, rows, columns, depth, x, ldx, p->B + (size_t)first * (size_t)p->ldb + column, p->ldb, y,
+                      ldy, add || first > 0);
         } else {
-            panel_multiply(rows, depth, columns, x, ldx, p->panels + (size_t)column * (size_t)p->k, p->k, first,
-                           PANEL_WIDTH, y, ldy, add || first > 0);
+            panel_multiply(rows, depth, columns, x, ldx, p->B + (size_t)column * (size_t)p->k, p->k, first, PANEL_WIDTH,
+                           y, ldy, add || first > 0);
         }
     }
     if (direct) return;
@@ -113,19 +113,29 @@ size_t engine_linear_scratch(int n, int m1, int m2) {
     return scratch_larger(packed, reduce_scratch(n, m2, m1, 0, 0));
 }
 
+size_t engine_linear_pack(int m1, int m2) {
+    return (size_t)m1 * (size_t)m2;
+}
+
 // Bytes of weights and of their gradients, and of rows read or written.
 static double count_bytes(double n, double m1, double m2, Activation x, Activation y) {
     return n * (m1 * (double)engine_type_size(x.type) + m2 * (double)engine_type_size(y.type)) + 4 * m1 * m2;
 }
 
 void engine_linear_forward(Engine *engine, int n, int m1, int m2, Activation x, const float *W, const float *bias,
-                           Activation y) {
+                           Activation y, EnginePack *pack) {
     engine_profile_begin(engine);
-    Product product = {.n = n, .k = m1, .m = m2, .x = x, .y = y, .panels = engine->scratch, .bias = bias};
-    if (is_few(n, x)) {
+    EnginePack own = {.weights = engine->scratch};
+    Product product = {.n = n, .k = m1, .m = m2, .x = x, .y = y, .bias = bias};
+    if (!pack && is_few(n, x)) {
         multiply_few(engine, &product, W);
     } else {
-        panel_pack_transposed(engine, m1, m2, PANEL_WIDTH, W, m1, x.type == ENGINE_BF16, engine->scratch);
+        if (!pack) pack = &own;
+        if (!pack->ready) {
+            panel_pack_transposed(engine, m1, m2, PANEL_WIDTH, W, m1, x.type == ENGINE_BF16, pack->weights);
+        }
+        pack->ready = true;
+        product.B = pack->weights;
         multiply(engine, &product);
     }
     engine_profile_end(engine, KERNEL_LINEAR_FORWARD, 2.0 * n * m1 * m2, count_bytes(n, m1, m2, x, y));
@@ -136,7 +146,7 @@ void engine_linear_backward(Engine *engine, int n, int m1, int m2, Activation x,
     engine_profile_begin(engine);
     if (dx.data) {
         Product product = {.n = n, .k = m2, .m = m1, .x = dy, .y = dx, .accumulate = accumulate, .slope = x};
-        product.panels = is_few(n, dy) ? W : engine->scratch;
+        product.B = is_few(n, dy) ? W : engine->scratch;
         product.ldb = is_few(n, dy) ? m1 : 0;
         if (!is_few(n, dy)) panel_pack(engine, m2, m1, PANEL_WIDTH, W, m1, dy.type == ENGINE_BF16, engine->scratch);
         multiply(engine, &product);

@@ -8,7 +8,7 @@
 
 enum {
     TILE_HEIGHT = 384, // most rows and columns of G that one work item sums
-    TILE_WIDTH = 192,
+    TILE_WIDTH = 96,
     STEP = 64,       // rows of L and X that one kernel call sums ...
     LEFT = 96,       // ... and rows ...
     COLUMNS = 32,    // ... and columns of G: these, L's and G's share the first-level cache
@@ -109,7 +109,7 @@ static void add_tailors(const Reduction *r, const Item *item, int row, int rows,
 
 // The first part of a sum that needs no scaling is formed in the result.
 static bool in_place(const Reduction *r, int row) {
-    return row == 0 && !r->scale;
+    return row == 0 && r->G && !r->scale;
 }
 
 // Long samples: the tailor's columns of L go through the same product as the learngene's, to rows behind G's that are

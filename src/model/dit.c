@@ -21,6 +21,7 @@ static Linear dit_linear(const LinearKind *kind, const DitConfig *config, int ro
 
 static KinditStatus dit_declare(Dit *dit, Linear *linear, const char *format, int block) {
     snprintf(linear->name, sizeof linear->name, format, block); // formats below are literals of this file
+    linear->index = dit->n_linears;
     dit->linears[dit->n_linears++] = linear;
     return linear->kind->declare(linear, dit->ctx, &dit->layout);
 }

@@ -79,6 +79,7 @@ KinditStatus dit_check_batch(const Dit *dit, int max_batch);
 // What a pass keeps, and in what.
 typedef struct DitMode {
     bool training;   // what backward needs
+    bool pack;       // inference: the weights, packed for the kernels: they stay as they are from one pass to the next
     bool recompute;  // of each block its input alone: backward computes the rest again (same bits, a forward pass more)
     EngineType type; // of what a block's layers hand to each other; the residual stream and the conditioning stay fp32
 } DitMode;
@@ -90,6 +91,8 @@ size_t dit_workspace_floats(const Dit *dit, int max_batch, DitMode mode); // exa
 size_t dit_scratch_floats(const Dit *dit, int max_batch, int threads, DitMode mode);
 KinditStatus dit_workspace_create(DitWorkspace **out, const Dit *dit, Engine *engine, int max_batch, DitMode mode);
 void dit_workspace_close(DitWorkspace **workspace);
+// With mode.pack: another gate, other tailors or other weights from the next pass on.
+void dit_workspace_repack(DitWorkspace *workspace);
 
 // What a pass is given. labels (host): class index or n_classes = null; used by dense models (whose label table is
 // shared); factored models read the gate, whose slots must agree.

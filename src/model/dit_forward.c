@@ -18,7 +18,8 @@ static Pass dit_pass(const Dit *dit, DitWorkspace *w, const float *shared, float
 }
 
 static void linear_forward(const Pass *p, const Linear *linear, Activation x, Activation saved, Activation y) {
-    linear->kind->forward(linear, p->engine, p->gate, p->shared, x, saved, y);
+    EnginePack *pack = p->w->packs ? &p->w->packs[linear->index] : NULL;
+    linear->kind->forward(linear, p->engine, p->gate, p->shared, x, saved, y, pack);
 }
 
 static void linear_backward(const Pass *p, const Linear *linear, Activation x, Activation saved, Activation dy,

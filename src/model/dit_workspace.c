@@ -85,7 +85,21 @@ static void plan_gradients(Plan *plan, const Dit *dit, size_t B, EngineType type
     w->dt = plan_take(plan, B * D);
 }
 
-// Lays a workspace out from `base`; with base NULL only measures (w->blocks is then not touched).
+// The most tailors that a batch can open.
+static int most_slots(const Dit *dit, int max_batch) {
+    return max_batch < dit->config.n_classes ? max_batch : dit->config.n_classes;
+}
+
+// packs NULL: only measures.
+static void plan_packs(Plan *plan, const Dit *dit, size_t B, EnginePack *packs) {
+    for (int i = 0; i < dit->n_linears; i++) {
+        const Linear *linear = dit->linears[i];
+        float *weights = plan_take(plan, linear->kind->pack(linear, most_slots(dit, (int)B)));
+        if (packs) packs[i].weights = weights;
+    }
+}
+
+// Lays a workspace out from `base`; with base NULL only measures (w->blocks and w->packs are then not touched).
 static size_t plan_workspace(const Dit *dit, size_t B, DitMode mode, float *base, DitWorkspace *w) {
     const DitConfig *config = &dit->config;
     size_t D = (size_t)config->width, T = (size_t)dit_config_tokens(config), N = B * T;
@@ -105,6 +119,7 @@ static size_t plan_workspace(const Dit *dit, size_t B, DitMode mode, float *base
     w->rstd = plan_take(&plan, N);
     w->out_patches = plan_take(&plan, N * pp * (size_t)dit_config_out_channels(config));
     plan_blocks(&plan, dit, B, mode, w->x, base ? w->blocks : NULL);
+    if (mode.pack) plan_packs(&plan, dit, B, base ? w->packs : NULL);
     if (mode.training) plan_gradients(&plan, dit, B, mode.type, w);
     return plan.used;
 }
@@ -117,7 +132,7 @@ size_t dit_workspace_floats(const Dit *dit, int max_batch, DitMode mode) {
 size_t dit_scratch_floats(const Dit *dit, int max_batch, int threads, DitMode mode) {
     const DitConfig *config = &dit->config;
     int T = dit_config_tokens(config), D = config->width;
-    int slots = max_batch < config->n_classes ? max_batch : config->n_classes;
+    int slots = most_slots(dit, max_batch);
     size_t most = engine_attention_scratch(threads, max_batch, T, D, config->heads, mode.training);
     if (mode.training) most = larger(most, engine_norm_scratch(max_batch, T, D));
     for (int i = 0; i < dit->n_linears; i++)
@@ -157,6 +172,10 @@ static KinditStatus fill_workspace(DitWorkspace *w, const Dit *dit) {
     float *table = NULL;
     TRY(dit_check_batch(dit, w->max_batch));
     TRY(memory_alloc(ctx, (size_t)dit->config.depth, sizeof *w->blocks, &w->blocks));
+    if (w->mode.pack) {
+        TRY(memory_alloc(ctx, (size_t)dit->n_linears, sizeof *w->packs, &w->packs));
+        w->n_packs = dit->n_linears;
+    }
     TRY(engine_alloc(w->engine, dit_workspace_floats(dit, w->max_batch, w->mode), &w->memory));
     TRY(engine_reserve(w->engine, dit_scratch_floats(dit, w->max_batch, engine_threads(w->engine), w->mode)));
     plan_workspace(dit, (size_t)w->max_batch, w->mode, w->memory, w);
@@ -183,6 +202,11 @@ KinditStatus dit_workspace_create(DitWorkspace **out, const Dit *dit, Engine *en
 void dit_workspace_close(DitWorkspace **workspace) {
     if (!*workspace) return;
     engine_free((*workspace)->engine, &(*workspace)->memory);
+    memory_free(&(*workspace)->packs);
     memory_free(&(*workspace)->blocks);
     memory_free(workspace);
+}
+
+void dit_workspace_repack(DitWorkspace *w) {
+    for (int i = 0; i < w->n_packs; i++) w->packs[i].ready = false;
 }

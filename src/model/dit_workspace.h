@@ -29,16 +29,18 @@ struct DitWorkspace {
     int max_batch;
     DitMode mode;
     BlockActivations *blocks; // [depth]
-    float *position;          // (T, D) sin-cos table
-    float *patches;           // (N, C p p)
-    float *features;          // (B, 256) of the timestep
-    float *t_in, *t_silu;     // (B, D) inside the timestep MLP
-    float *c, *c_silu;        // (B, D) conditioning
-    float *x;                 // (N, D) the stream's end
-    float *ada;               // (B, 2D) shift, scale of the final layer
-    Activation norm;          // (N, D) modulated norm: of the place at hand, backward computes it again
-    float *mean, *rstd;       // (N)
-    float *out_patches;       // (N, p p Cout)
+    EnginePack *packs;        // [linears], or NULL without mode.pack
+    int n_packs;
+    float *position;      // (T, D) sin-cos table
+    float *patches;       // (N, C p p)
+    float *features;      // (B, 256) of the timestep
+    float *t_in, *t_silu; // (B, D) inside the timestep MLP
+    float *c, *c_silu;    // (B, D) conditioning
+    float *x;             // (N, D) the stream's end
+    float *ada;           // (B, 2D) shift, scale of the final layer
+    Activation norm;      // (N, D) modulated norm: of the place at hand, backward computes it again
+    float *mean, *rstd;   // (N)
+    float *out_patches;   // (N, p p Cout)
     // gradients, training only
     float *dx;                // (N, D) of the stream
     Activation dy, dn;        // (N, D)

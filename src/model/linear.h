@@ -14,6 +14,7 @@ typedef enum LinearInit { LINEAR_INIT_XAVIER, LINEAR_INIT_NORMAL, LINEAR_INIT_ZE
 typedef struct Linear {
     const struct LinearKind *kind;
     char name[PARAM_NAME_SIZE]; // "blocks.0.attn.q"
+    int index;                  // among the model's linears, in file order
     int m1, m2;                 // input and output width
     int rows;                   // rows per sample: the tokens, or 1 for the conditioning path
     int fan_out; // width of the dense matrix whose variance it starts with (3D for q, k, v: DiT's fused one)
@@ -34,10 +35,12 @@ typedef struct LinearKind {
     int (*saved)(const Linear *linear);
     // Floats of engine scratch for forward or backward, whichever needs more.
     size_t (*scratch)(const Linear *linear, int n_samples, int n_slots);
+    // Floats of a pack of its weights with up to n_slots tailors (engine.h: packed weights).
+    size_t (*pack)(const Linear *linear, int n_slots);
     // x (n_samples * rows, m1) -> y (n_samples * rows, m2). `shared` is the shared vector; the gate carries the
-    // tailors.
+    // tailors. pack: or NULL.
     void (*forward)(const Linear *linear, Engine *engine, const Gate *gate, const float *shared, Activation x,
-                    Activation saved, Activation y);
+                    Activation saved, Activation y, EnginePack *pack);
     // dx (+)= dL/dx unless dx is none; gradients are added to dshared (NULL: frozen) and to gate->dtailor.
     void (*backward)(const Linear *linear, Engine *engine, const Gate *gate, const float *shared, Activation x,
                      Activation saved, Activation dy, Activation dx, bool accumulate, float *dshared);

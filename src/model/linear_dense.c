@@ -45,11 +45,16 @@ static size_t dense_scratch(const Linear *linear, int n_samples, int n_slots) {
     return engine_linear_scratch(n_samples * linear->rows, linear->m1, linear->m2);
 }
 
+static size_t dense_pack(const Linear *linear, int n_slots) {
+    (void)n_slots;
+    return engine_linear_pack(linear->m1, linear->m2);
+}
+
 static void dense_forward(const Linear *linear, Engine *engine, const Gate *gate, const float *shared, Activation x,
-                          Activation saved, Activation y) {
+                          Activation saved, Activation y, EnginePack *pack) {
     (void)saved;
     engine_linear_forward(engine, gate->n_samples * linear->rows, linear->m1, linear->m2, x,
-                          shared + dense_offset(linear, WEIGHT), shared + dense_offset(linear, BIAS), y);
+                          shared + dense_offset(linear, WEIGHT), shared + dense_offset(linear, BIAS), y, pack);
 }
 
 static void dense_backward(const Linear *linear, Engine *engine, const Gate *gate, const float *shared, Activation x,
@@ -78,6 +83,7 @@ const LinearKind linear_dense = {
     .init = dense_init,
     .saved = dense_saved,
     .scratch = dense_scratch,
+    .pack = dense_pack,
     .forward = dense_forward,
     .backward = dense_backward,
     .flops = dense_flops,

@@ -73,6 +73,11 @@ static size_t factored_scratch(const Linear *linear, int n_samples, int n_slots)
     return engine_gated_scratch(&shape, n_samples, n_slots);
 }
 
+static size_t factored_pack(const Linear *linear, int n_slots) {
+    GatedShape shape = factored_shape(linear);
+    return engine_gated_pack(&shape, n_slots);
+}
+
 static GatedWeights factored_weights(const Linear *linear, const float *shared) {
     const ParamSpec *u = factored_spec(linear, U), *s = factored_spec(linear, S), *v = factored_spec(linear, V);
     return (GatedWeights){
@@ -87,10 +92,10 @@ static GatedWeights factored_weights(const Linear *linear, const float *shared) 
 }
 
 static void factored_forward(const Linear *linear, Engine *engine, const Gate *gate, const float *shared, Activation x,
-                             Activation saved, Activation y) {
+                             Activation saved, Activation y, EnginePack *pack) {
     GatedShape shape = factored_shape(linear);
     GatedWeights weights = factored_weights(linear, shared);
-    engine_gated_forward(engine, &shape, gate, &weights, x, saved, y);
+    engine_gated_forward(engine, &shape, gate, &weights, x, saved, y, pack);
 }
 
 static void factored_backward(const Linear *linear, Engine *engine, const Gate *gate, const float *shared, Activation x,
@@ -135,6 +140,7 @@ const LinearKind linear_factored = {
     .init = factored_init,
     .saved = factored_saved,
     .scratch = factored_scratch,
+    .pack = factored_pack,
     .forward = factored_forward,
     .backward = factored_backward,
     .flops = factored_flops,

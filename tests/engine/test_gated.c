@@ -106,7 +106,7 @@ static void run_engine_as(Engine *engine, const Case *c, Layer *l, const Types *
     Activation x = numbers_as(&l->x, types->x), a = numbers_as(&l->a, types->a), dx = numbers_as(&l->dx, types->dx);
     x.gelu = types->gelu;
     if (want.learngene) dw.U = l->dU.f, dw.s = l->ds.f, dw.V = l->dV.f;
-    engine_gated_forward(engine, &c->shape, &gate, &w, x, a, numbers_as(&l->y, types->y));
+    engine_gated_forward(engine, &c->shape, &gate, &w, x, a, numbers_as(&l->y, types->y), NULL);
     engine_gated_backward(engine, &c->shape, &gate, &w, x, a, numbers_as(&l->dy, types->dy),
                           want.dx ? dx : (Activation){0}, want.accumulate, &dw);
     numbers_fetch(&l->a, types->a);

@@ -170,11 +170,11 @@ static void test_profile(void **state) {
     EngineProfile profile[N_KERNELS];
     Engine *engine = engine_with_threads(&ctx, 1, engine_linear_scratch(4, 5, 6));
     Numbers x = numbers_random(20, 1), W = numbers_random(30, 2), y = numbers_zero(24);
-    engine_linear_forward(engine, 4, 5, 6, activation_f32(x.f), W.f, NULL, activation_f32(y.f));
+    engine_linear_forward(engine, 4, 5, 6, activation_f32(x.f), W.f, NULL, activation_f32(y.f), NULL);
     assert_int_equal(engine_profile_read(engine, profile, N_KERNELS), 0); // off by default
     engine_profile_enable(engine, true);
     for (int i = 0; i < 3; i++)
-        engine_linear_forward(engine, 4, 5, 6, activation_f32(x.f), W.f, NULL, activation_f32(y.f));
+        engine_linear_forward(engine, 4, 5, 6, activation_f32(x.f), W.f, NULL, activation_f32(y.f), NULL);
     engine_zero(engine, y.f, y.n);
     assert_int_equal(engine_profile_read(engine, profile, N_KERNELS), 2);
     assert_true(profile[0].seconds >= profile[1].seconds);

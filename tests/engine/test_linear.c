@@ -52,8 +52,8 @@ enum { N_TYPES = sizeof all_types / sizeof *all_types };
 static void run_as(Engine *engine, Case c, Layer *l, const Types *types, bool with_bias, bool accumulate) {
     Activation x = numbers_as(&l->x, types->x), dx = numbers_as(&l->dx, types->dx);
     x.gelu = types->gelu;
-    engine_linear_forward(engine, c.n, c.m1, c.m2, x, l->W.f, with_bias ? l->bias.f : NULL,
-                          numbers_as(&l->y, types->y));
+    engine_linear_forward(engine, c.n, c.m1, c.m2, x, l->W.f, with_bias ? l->bias.f : NULL, numbers_as(&l->y, types->y),
+                          NULL);
     engine_linear_backward(engine, c.n, c.m1, c.m2, x, l->W.f, numbers_as(&l->dy, types->dy), dx, accumulate, l->dW.f,
                            l->dbias.f);
     numbers_fetch(&l->y, types->y);
