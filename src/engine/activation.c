@@ -8,30 +8,6 @@ static size_t tile_length(size_t n, size_t begin) {
     return n - begin < TILE ? n - begin : TILE;
 }
 
-ENGINE_CLONES static void gelu_tile(size_t n, const float *x, float *y) {
-#pragma omp simd
-    for (size_t i = 0; i < n; i++) y[i] = fast_gelu(x[i]);
-}
-
-void engine_gelu_forward(Engine *engine, size_t n, const float *x, float *y) {
-    engine_profile_begin(engine);
-#pragma omp parallel for num_threads(engine->threads) schedule(static) if (n > TILE)
-    for (size_t i = 0; i < n; i += TILE) gelu_tile(tile_length(n, i), x + i, y + i);
-    engine_profile_end(engine, KERNEL_ACTIVATION, 24 * (double)n, 8 * (double)n);
-}
-
-ENGINE_CLONES static void gelu_tile_backward(size_t n, const float *x, const float *dy, float *dx) {
-#pragma omp simd
-    for (size_t i = 0; i < n; i++) dx[i] = dy[i] * fast_gelu_slope(x[i]);
-}
-
-void engine_gelu_backward(Engine *engine, size_t n, const float *x, const float *dy, float *dx) {
-    engine_profile_begin(engine);
-#pragma omp parallel for num_threads(engine->threads) schedule(static) if (n > TILE)
-    for (size_t i = 0; i < n; i += TILE) gelu_tile_backward(tile_length(n, i), x + i, dy + i, dx + i);
-    engine_profile_end(engine, KERNEL_ACTIVATION, 32 * (double)n, 12 * (double)n);
-}
-
 ENGINE_CLONES static void silu_tile(size_t n, const float *x, float *y) {
 #pragma omp simd
     for (size_t i = 0; i < n; i++) y[i] = fast_silu(x[i]);
@@ -60,16 +36,4 @@ void engine_silu_backward(Engine *engine, size_t n, const float *x, const float 
     for (size_t i = 0; i < n; i += TILE) silu_tile_backward(tile_length(n, i), x + i, dy + i, dx + i, accumulate);
     engine_profile_end(engine, KERNEL_ACTIVATION, (accumulate ? 26 : 25) * (double)n,
                        (accumulate ? 16 : 12) * (double)n);
-}
-
-ENGINE_CLONES static void add_tile(size_t n, const float *x, float *y) {
-#pragma omp simd
-    for (size_t i = 0; i < n; i++) y[i] += x[i];
-}
-
-void engine_add(Engine *engine, size_t n, const float *x, float *y) {
-    engine_profile_begin(engine);
-#pragma omp parallel for num_threads(engine->threads) schedule(static) if (n > TILE)
-    for (size_t i = 0; i < n; i += TILE) add_tile(tile_length(n, i), x + i, y + i);
-    engine_profile_end(engine, KERNEL_ACTIVATION, (double)n, 12 * (double)n);
 }

@@ -151,11 +151,8 @@ void engine_residual_norm_backward(Engine *engine, int batch, int tokens, int wi
                                    int gate_stride, Activation dy, float *dgate);
 
 // ---- elementwise ---------------------------------------------------------------------------------------------------
-void engine_gelu_forward(Engine *engine, size_t n, const float *x, float *y); // tanh form; error bound in activation.c
-void engine_gelu_backward(Engine *engine, size_t n, const float *x, const float *dy, float *dx); // dx may be dy
 void engine_silu_forward(Engine *engine, size_t n, const float *x, float *y);
 void engine_silu_backward(Engine *engine, size_t n, const float *x, const float *dy, float *dx, bool accumulate);
-void engine_add(Engine *engine, size_t n, const float *x, float *y); // y += x
 
 // ---- DiT's edges ---------------------------------------------------------------------------------------------------
 // Image (B, C, S, S) <-> patches (B*T, C*p*p), T = (S/p)^2 row-major; inside a patch the order is (c, py, px) for the

@@ -8,7 +8,7 @@
 
 enum {
     TILE_HEIGHT = 384, // most rows and columns of G that one work item sums
-    TILE_WIDTH = 96,
+    TILE_WIDTH = 192,
     STEP = 64,       // rows of L and X that one kernel call sums ...
     LEFT = 96,       // ... and rows ...
     COLUMNS = 32,    // ... and columns of G: these, L's and G's share the first-level cache
@@ -22,8 +22,10 @@ typedef struct Cut {
     int down, across, parts;
 } Cut;
 
+// Where L is tall, it is read again for every tile across: wide tiles; else narrow ones stay closer to the processor.
 static Cut cut(int n, int p, int q) {
-    Cut c = {.height = tile_even(p, TILE_HEIGHT, 2), .width = tile_even(q, TILE_WIDTH, COLUMNS)};
+    int widest = p > TILE_HEIGHT ? TILE_WIDTH : TILE_WIDTH / 2;
+    Cut c = {.height = tile_even(p, TILE_HEIGHT, 2), .width = tile_even(q, widest, COLUMNS)};
     c.down = p > 0 ? tile_count(p, c.height) : 1;
     c.across = tile_count(q, c.width);
     int wanted = tile_count(WORK_ITEMS, tile_min(c.down * c.across, WORK_ITEMS));

@@ -178,6 +178,7 @@ static void join_backward(const Pass *p, Norm n, Branch b, bool last) {
 }
 
 // ---- the branches of a block: modulated norm -> what the gate multiplies -------------------------------------------
+// Backward, the norm is computed again: a pass over memory, where keeping it would take two more rows of D per token.
 
 static void attention_forward(const Pass *p, int i) {
     const DitBlock *block = &p->dit->blocks[i];
