@@ -155,7 +155,7 @@ ENGINE_INLINE float exp2_below(float x, float high) {
     return p;
 }
 
-// log2 x for a normal x > 0, NaN for NaN; error below 1e-7 max(1, |log2 x|). x = 2^n m with m from sqrt(1/2) to
+// log2 x for a normal x > 0, NaN for NaN; error below 1.5e-7 max(1, |log2 x|). x = 2^n m with m from sqrt(1/2) to
 // sqrt(2), log m = 2 artanh t with t = (m - 1) / (m + 1).
 ENGINE_INLINE float log2_positive(float x) {
     const uint32_t sqrt_half = 0x3F3504F3U, bias = 127;
