@@ -1,5 +1,5 @@
-// Numbers in float for the engine and in double for its plain twin, engines of one, two and three threads, and slopes
-// by finite differences.
+// Numbers in float (or bf16) for the engine and in double for its plain twin, engines of one, two and three threads,
+// and slopes by finite differences.
 #ifndef TESTS_ENGINE_NUMBERS_H
 #define TESTS_ENGINE_NUMBERS_H
 
@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "base/bf16.h"
 #include "engine/plain_ops.h"
 
 enum { MAX_THREADS = 3, MAX_NUMBERS = 64 };
@@ -90,6 +91,41 @@ static inline void numbers_check(Numbers *numbers, int threads, double bound) {
         memcpy(numbers->first, numbers->f, numbers->n * sizeof(float));
     else
         assert_memory_equal(numbers->first, numbers->f, numbers->n * sizeof(float));
+}
+
+// What a kernel reads as rows of `type`: bf16 keeps the numbers that round to themselves in both forms.
+static inline Activation rows_in(Numbers *numbers, EngineType type) {
+    if (type == ENGINE_F32) return activation_f32(numbers->f);
+    uint16_t *half = (uint16_t *)(void *)numbers_empty(numbers->n)->f;
+    for (size_t i = 0; i < numbers->n; i++) {
+        half[i] = bf16_from_float(numbers->f[i]);
+        numbers->d[i] = numbers->f[i] = bf16_to_float(half[i]);
+    }
+    return (Activation){.data = half, .type = ENGINE_BF16};
+}
+
+// Where a kernel writes them.
+static inline Activation rows_out(const Numbers *numbers, EngineType type) {
+    if (type == ENGINE_F32) return activation_f32(numbers->f);
+    return (Activation){.data = numbers_empty(numbers->n)->f, .type = ENGINE_BF16};
+}
+
+// As numbers_check; bf16 adds its rounding, 2^-8 of each value.
+static inline void check_rows(Numbers *numbers, Activation rows, int threads, double bound) {
+    const uint16_t *half = rows.data;
+    double largest = 1;
+    if (rows.type == ENGINE_F32) {
+        numbers_check(numbers, threads, bound);
+        return;
+    }
+    for (size_t i = 0; i < numbers->n; i++) largest = fmax(largest, fabs(numbers->d[i]));
+    for (size_t i = 0; i < numbers->n; i++) {
+        double d = numbers->d[i], allowed = bound * largest + 0x1.01p-8 * fabs(d);
+        numbers->f[i] = bf16_to_float(half[i]);
+        if (!(fabs(numbers->f[i] - d) <= allowed))
+            fail_msg("element %zu of %zu: %.9g, expected %.9g (bound %g)", i, numbers->n, numbers->f[i], d, allowed);
+    }
+    numbers_check(numbers, threads, 0x1p-7); // the same bits for any number of threads
 }
 
 // sum of weight * y: its slopes are what a backward pass gives for dy = weight.

@@ -2,8 +2,6 @@
 // against the pair; gradients by finite differences; threads.
 #include "engine/numbers.h"
 
-#include "base/bf16.h"
-
 // The (B, 6D) adaLN output holds shift, scale and gate of each sample.
 typedef struct Branch {
     int batch, tokens, width, stride;
@@ -32,41 +30,6 @@ static int open_with_scratch(void **state) {
             if (engine_reserve(engines[threads], engine_norm_scratch(shapes[i][0], shapes[i][1], shapes[i][2])))
                 return -1;
     return 0;
-}
-
-// What a kernel reads as rows of `type`: bf16 keeps the numbers that round to themselves in both forms.
-static Activation rows_in(Numbers *numbers, EngineType type) {
-    if (type == ENGINE_F32) return activation_f32(numbers->f);
-    uint16_t *half = (uint16_t *)(void *)numbers_empty(numbers->n)->f;
-    for (size_t i = 0; i < numbers->n; i++) {
-        half[i] = bf16_from_float(numbers->f[i]);
-        numbers->d[i] = numbers->f[i] = bf16_to_float(half[i]);
-    }
-    return (Activation){.data = half, .type = ENGINE_BF16};
-}
-
-// Where a kernel writes them.
-static Activation rows_out(const Numbers *numbers, EngineType type) {
-    if (type == ENGINE_F32) return activation_f32(numbers->f);
-    return (Activation){.data = numbers_empty(numbers->n)->f, .type = ENGINE_BF16};
-}
-
-// As numbers_check; bf16 adds its rounding, 2^-8 of each value.
-static void check_rows(Numbers *numbers, Activation rows, int threads, double bound) {
-    const uint16_t *half = rows.data;
-    double largest = 1;
-    if (rows.type == ENGINE_F32) {
-        numbers_check(numbers, threads, bound);
-        return;
-    }
-    for (size_t i = 0; i < numbers->n; i++) largest = fmax(largest, fabs(numbers->d[i]));
-    for (size_t i = 0; i < numbers->n; i++) {
-        double d = numbers->d[i], allowed = bound * largest + 0x1.01p-8 * fabs(d);
-        numbers->f[i] = bf16_to_float(half[i]);
-        if (!(fabs(numbers->f[i] - d) <= allowed))
-            fail_msg("element %zu of %zu: %.9g, expected %.9g (bound %g)", i, numbers->n, numbers->f[i], d, allowed);
-    }
-    numbers_check(numbers, threads, 0x1p-7); // the same bits for any number of threads
 }
 
 static void run_norm_twins(const Branch *r, bool accumulate) {
