@@ -19,7 +19,7 @@
 #include <cblas.h>
 #endif
 
-// op is GEMM_NN or GEMM_TN; m, n and k are positive.
+// m, n and k are positive.
 typedef void (*Multiply)(GemmOp op, int m, int n, int k, const float *A, int lda, const float *B, int ldb, float *C,
                          int ldc, bool accumulate);
 
@@ -202,22 +202,7 @@ void gemm_tile(GemmOp op, int m, int n, int k, const float *A, int lda, const fl
         }
         return;
     }
-    Multiply multiply = atomic_load_explicit(&chosen, memory_order_relaxed)->multiply;
-    if (op != GEMM_NT) {
-        multiply(op, m, n, k, A, lda, B, ldb, C, ldc, accumulate);
-        return;
-    }
-    // Kernels want B by rows: transpose it block by block.
-    enum { WIDTH = 64, DEPTH = 128 };
-    _Alignas(64) float block[WIDTH * DEPTH];
-    for (int j = 0; j < n; j += WIDTH) {
-        int width = tile_min(WIDTH, n - j);
-        for (int l = 0; l < k; l += DEPTH) {
-            int depth = tile_min(DEPTH, k - l);
-            gemm_transpose(width, depth, B + (size_t)j * (size_t)ldb + l, ldb, block, width);
-            multiply(GEMM_NN, m, width, depth, A + l, lda, block, width, C + j, ldc, accumulate || l > 0);
-        }
-    }
+    atomic_load_explicit(&chosen, memory_order_relaxed)->multiply(op, m, n, k, A, lda, B, ldb, C, ldc, accumulate);
 }
 
 // Four rows of four, transposed in vector registers.

@@ -38,7 +38,7 @@ void engine_profile_end(Engine *engine, EngineKernel kernel, double flops, doubl
 
 // Products on row-major matrices with explicit leading dimensions, serial (called inside a thread's own tile), by what
 // gemm_choose chose. C (m, n) = [C +] op(A) op(B); see gemm.c.
-typedef enum GemmOp { GEMM_NN, GEMM_NT, GEMM_TN } GemmOp;
+typedef enum GemmOp { GEMM_NN, GEMM_TN } GemmOp;
 void gemm_tile(GemmOp op, int m, int n, int k, const float *A, int lda, const float *B, int ldb, float *C, int ldc,
                bool accumulate);
 
