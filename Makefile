@@ -1,5 +1,5 @@
 # The doors of the house; each opens on a script.
-.PHONY: help demo test bench build install
+.PHONY: help demo test bench compare build install
 PREFIX ?= /usr/local
 
 help:
@@ -7,6 +7,7 @@ help:
 	@echo "make test     everything that must hold, as CI runs it"
 	@echo "make build    the command, build/kindit"
 	@echo "make bench    a training step against this machine's own peak"
+	@echo "make compare  beside PyTorch, which it fetches from PyPI: bench/results/compare.md (an hour)"
 	@echo "make install  command, library, header and man page under PREFIX (default /usr/local)"
 
 demo:
@@ -22,6 +23,9 @@ build:
 
 bench: build
 	@scripts/bench.sh
+
+compare:
+	@bench/compare.sh
 
 install: build
 	@cmake --install build --prefix $(PREFIX)

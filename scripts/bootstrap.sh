@@ -1,19 +1,27 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that are needed and missing: as root, or through sudo.
-#   scripts/bootstrap.sh build|test|demo
+#   scripts/bootstrap.sh build|test|demo|libraries
 # build: to compile. test: build, and what the tests need. demo: build, and the fonts that the demo draws with.
+# libraries: installs nothing, names the packages of libraries that exist for every processor.
 set -euo pipefail
 cd "$(dirname "$0")"
 
-packages=(gcc cmake ninja-build pkg-config libxsmm-dev libopenblas-openmp-dev libcjson-dev libpng-dev
-    libjpeg62-turbo-dev libwebp-dev zlib1g-dev libfreetype-dev librandom123-dev libprotobuf-c-dev protobuf-c-compiler
-    libcmocka-dev)
+libraries=(libopenblas-openmp-dev libcjson-dev libpng-dev libjpeg62-turbo-dev libwebp-dev zlib1g-dev libfreetype-dev
+    librandom123-dev libprotobuf-c-dev libcmocka-dev)
+packages=(gcc cmake ninja-build pkg-config protobuf-c-compiler libxsmm-dev "${libraries[@]}")
 case "${1:-}" in
 build) ;;
-test) packages+=(clang clang-format clang-tidy libclang-rt-14-dev libomp-dev g++ fonts-aenigma) ;;
+test)
+    packages+=(clang clang-format clang-tidy libclang-rt-14-dev libomp-dev g++ fonts-aenigma gcc-aarch64-linux-gnu
+        qemu-user)
+    ;;
 demo) mapfile -t -O "${#packages[@]}" packages <fonts.txt ;;
+libraries)
+    printf '%s\n' "${libraries[@]}"
+    exit 0
+    ;;
 *)
-    echo "usage: scripts/bootstrap.sh build|test|demo" >&2
+    echo "usage: scripts/bootstrap.sh build|test|demo|libraries" >&2
     exit 2
     ;;
 esac

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Everything that must hold, as CI runs it: builds by gcc and clang without a warning, all tests, the tests again under
-# sanitizers, every parser fuzzed for a few seconds, the format of the code. Ends with the summary of the full test run.
+# sanitizers and on 64-bit ARM, every parser fuzzed for a few seconds, the format of the code. Ends with the summary of
+# the full test run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/bootstrap.sh test
@@ -21,6 +22,9 @@ find src include tests examples -name '*.[ch]' -print0 | xargs -0 clang-format -
 say "release: gcc, all tests"
 configure_and_build release
 ctest --preset release | tee "$summary"
+
+say "aarch64: cross-built, tests and a sampling run under qemu"
+scripts/test_aarch64.sh
 
 say "clang: no warnings"
 configure_and_build clang
