@@ -156,7 +156,7 @@ def plot(host, rows, path):
     axes.set_yticks(range(len(rows)), [f"{name_of(r)}, {r['size']}, {r['precision']}" for r in rows], fontsize=8)
     axes.invert_yaxis()
     axes.set_xscale("log")
-    axes.set_xlim(0.5, axes.get_xlim()[1] * 1.5)
+    axes.set_xlim(min(0.5, axes.get_xlim()[0]), axes.get_xlim()[1] * 1.5)
     axes.set_xlabel("times as fast (memory: times less) as PyTorch; black: the target")
     axes.set_title(f"{host['cpu']}, {host['cores']} cores; PyTorch {host['peer']['torch']}; {rows[-1]['date']}",
                    fontsize=9)
