@@ -134,7 +134,11 @@ static void clear_item(const Reduction *r, const Item *item, const Sums *s) {
     if (item->left == 0) clear(1, item->height, s->l + item->top, 0);
     if (!item->last) return;
     clear(1, item->width, s->x + item->left, 0);
-    if (r->tailors.gate) clear(r->tailors.gate->n_slots * r->tailors.n, item->width, s->tailors + item->left, r->q);
+    if (!r->tailors.gate) return;
+    for (int i = item->row / r->tailors.rows; i * r->tailors.rows < item->row + item->rows; i++) {
+        int slot = r->tailors.gate->slot[i];
+        if (slot >= 0) clear(r->tailors.n, item->width, tailor_sums(r, s, slot) + item->left, r->q);
+    }
 }
 
 static void sum_item(const Reduction *r, const Item *item, const Sums *s) {
@@ -184,14 +188,24 @@ static void add_row(const Reduction *r, const Cut *c, const Sums *s, int i) {
               r->G + at);
 }
 
+// Whether a sample of the slot has rows in the part: of the others' sums it leaves nothing.
+static bool part_has(const Reduction *r, const Cut *c, int part, int slot) {
+    int first = part * c->part, end = first + tile_extent(r->n, c->part, part);
+    for (int i = first / r->tailors.rows; i * r->tailors.rows < end; i++) {
+        if (r->tailors.gate->slot[i] == slot) return true;
+    }
+    return false;
+}
+
 static void add_tailor(const Reduction *r, const Cut *c, const Sums *s, int slot) {
     const ReduceTailors *t = &r->tailors;
-    bool found = false;
-    for (int i = 0; i < t->gate->n_samples; i++) found |= t->gate->slot[i] == slot;
-    for (int i = 0; i < t->n && found && t->gate->dtailor[slot]; i++) {
-        size_t at = (size_t)i * (size_t)r->q;
-        add_parts(r->q, c->parts, s->tailors + (size_t)slot * (size_t)t->n * (size_t)r->q + at, s->size,
-                  t->gate->tailor[slot][t->scale + (size_t)i], t->gate->dtailor[slot] + t->G + at);
+    for (int part = 0; part < c->parts && t->gate->dtailor[slot]; part++) {
+        if (!part_has(r, c, part, slot)) continue;
+        for (int i = 0; i < t->n; i++) {
+            size_t at = (size_t)i * (size_t)r->q;
+            float *sum = s->tailors + (size_t)part * s->size + (size_t)slot * (size_t)t->n * (size_t)r->q + at;
+            add_parts(r->q, 1, sum, 0, t->gate->tailor[slot][t->scale + (size_t)i], t->gate->dtailor[slot] + t->G + at);
+        }
     }
 }
 
