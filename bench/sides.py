@@ -1,10 +1,13 @@
 """The two sides of the comparison, each a process, and the sizes that they are compared at."""
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
@@ -81,7 +84,8 @@ class Peer:
         self.errors = tempfile.TemporaryFile("w+")
         self.compiles = "--compile" in arguments
         self.process = subprocess.Popen(peer_command(task, model, *arguments), stdin=subprocess.PIPE, text=True,
-                                        stdout=subprocess.PIPE, stderr=self.errors, env=os.environ | TUNED)
+                                        stdout=subprocess.PIPE, stderr=self.errors, env=os.environ | TUNED,
+                                        start_new_session=True)
 
     def __enter__(self):
         try:
@@ -92,17 +96,23 @@ class Peer:
         return self
 
     def __exit__(self, *_):
-        self.process.kill()
-        self.process.communicate()
-        self.errors.close()
+        self.kill()
+        self.process.wait()
+        for file in (self.process.stdin, self.process.stdout, self.errors):
+            file.close()
+
+    def kill(self):
+        """With the compilers that it started, which would hold its pipes open."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
 
     def read(self, limit):
-        timer = threading.Timer(limit, self.process.kill)
+        timer, begin = threading.Timer(limit, self.kill), time.monotonic()
         timer.start()
         line = self.process.stdout.readline()
-        if not timer.is_alive():
-            raise TimeLimit
         timer.cancel()
+        if not line and time.monotonic() - begin >= limit:
+            raise TimeLimit
         if not line:
             self.errors.seek(0)
             raise RuntimeError("the peer failed:\n" + self.errors.read()[-2000:])
