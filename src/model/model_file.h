@@ -60,6 +60,11 @@ KinditStatus model_config_build(cJSON **out, KinditContext *ctx, const DitConfig
 KinditStatus model_config_merge(cJSON **out, KinditContext *ctx, const cJSON *base, const DitConfig *config,
                                 const ModelClass *classes);
 
+// The key of the first field, classes apart, in which two structures differ, and the value of each; NULL: none.
+const char *model_config_difference(const DitConfig *a, const DitConfig *b, int *of_a, int *of_b);
+// The rules for ids and names; `where` stands for their place in messages.
+KinditStatus model_class_check(KinditContext *ctx, const char *where, const char *id, const char *name);
+
 // The tensors of a parameter vector set as a file holds them; used by every writer and reader of weights (models,
 // learngene and tailor files, optimiser state). part: which rows.
 typedef enum ModelPart { MODEL_PART_WHOLE, MODEL_PART_SHARED, MODEL_PART_TAILOR } ModelPart;

@@ -9,8 +9,10 @@ typedef struct ModelSource {
     char folder[1024];   // of config.json and tailors/; "" for a single file, which has no tailors apart
     Safetensors weights; // the whole model, or the learngene; mapped
     cJSON *config;
-    DitConfig dit_config; // with every class of the config
-    ModelClass *classes;  // [dit_config.n_classes]
+    DitConfig dit_config; // with every class below
+    ModelClass *classes;  // [dit_config.n_classes] those of the config, then tailors of the folder that it doesn't list
+    int n_listed;         // of the config
+    char learngene_sha256[65]; // when decomposed: what config.json says, or the hash of a learngene file opened alone
 } ModelSource;
 
 // Any shape model_open takes. A tailor file alone is an argument error.
@@ -21,6 +23,10 @@ void model_source_close(ModelSource *source);
 // is an argument error naming those that are. *chosen is freed with memory_free.
 KinditStatus model_source_choose(const ModelSource *source, KinditContext *ctx, const char *classes, int **chosen,
                                  int *n_chosen);
+
+// The tailor file of class c, its header held against the source (tailor_file.h); one in the place of another class is
+// a format error that names both.
+KinditStatus model_source_open_tailor(const ModelSource *source, KinditContext *ctx, int c, Safetensors *out);
 
 // Checks the headers of the weights and of the chosen tailors against `dit`, whose config has n_classes = n_chosen.
 KinditStatus model_source_check(const ModelSource *source, KinditContext *ctx, const Dit *dit, const int *chosen,
