@@ -1,8 +1,26 @@
 #include "api/internal.h"
 #include "kind/decompose.h"
+#include "model/tailor_hold.h"
+
+// Taking apart copies every tailor, so all are held meanwhile.
+static KinditStatus decompose_held(const Model *model, TailorHold *hold, const char *folder) {
+    int *all;
+    TRY(memory_alloc(model->ctx, (size_t)model->n_tailors, sizeof *all, &all));
+    for (int c = 0; c < model->n_tailors; c++) all[c] = c;
+    KinditStatus status = tailor_hold_take(hold, all, model->n_tailors);
+    Model whole = *model;
+    whole.params = hold->params;
+    if (!status) status = decompose_write(&whole, model->ctx, folder, DTYPE_F32, false);
+    memory_free(&all);
+    return status;
+}
 
 KinditStatus kindit_decompose(KinditModel *model, const char *folder) {
-    return decompose_write(model->model, model->ctx, folder, DTYPE_F32, false);
+    TailorHold hold;
+    TRY(tailor_hold_create(&hold, model->model, model->model->n_tailors));
+    KinditStatus status = decompose_held(model->model, &hold, folder);
+    tailor_hold_close(&hold);
+    return status;
 }
 
 KinditAssembleSettings kindit_assemble_settings_default(void) {

@@ -25,6 +25,9 @@ typedef struct Model {
     Dit *dit;
     ModelClass *classes; // [dit->config.n_classes]
     ParamSet params;
+    struct TailorStore *store; // NULL: params holds everything. Else the vectors are the store's, and those of tailors
+    struct Tailor **tailors;   // [n_tailors] are in memory while they are held: model_tailors.h, tailor_hold.h
+    int n_tailors;
     cJSON *config; // the whole document, so that what we don't know survives a rewrite
     ModelForm form;
     char learngene_sha256[65]; // of the learngene file when decomposed, "" otherwise

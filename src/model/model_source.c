@@ -242,9 +242,8 @@ KinditStatus model_source_check(const ModelSource *source, KinditContext *ctx, c
 
 // The file, byte for byte, is the one config.json was written for.
 static KinditStatus verify_hash(const ModelSource *source, KinditContext *ctx, const Safetensors *file,
-                                const char *part) {
+                                const char *part, char sha256[65]) {
     const char *expected;
-    char sha256[65];
     TRY(find_hash(source, ctx, part, &expected));
     file_sha256(file->map.data, file->map.size, sha256);
     if (strcmp(expected, sha256) == 0) return KINDIT_OK;
@@ -253,19 +252,35 @@ static KinditStatus verify_hash(const ModelSource *source, KinditContext *ctx, c
                         source->folder, expected);
 }
 
+KinditStatus model_source_verify(const ModelSource *source, KinditContext *ctx) {
+    char sha256[65];
+    if (source->form == MODEL_WHOLE || !source->folder[0]) return KINDIT_OK;
+    return verify_hash(source, ctx, &source->weights, "learngene.safetensors", sha256);
+}
+
 // A tailor that config.json does not list has no hash to be held to: its own metadata says what it belongs to.
-static KinditStatus verify_tailor(const ModelSource *source, KinditContext *ctx, int c, const Safetensors *file) {
+KinditStatus model_source_verify_tailor(const ModelSource *source, KinditContext *ctx, int c, const Safetensors *file,
+                                        char sha256[65]) {
     char part[DIT_CLASS_NAME_SIZE + 32];
     snprintf(part, sizeof part, "tailors/%s.safetensors", source->classes[c].id);
-    return c < source->n_listed ? verify_hash(source, ctx, file, part) : KINDIT_OK;
+    if (c < source->n_listed) return verify_hash(source, ctx, file, part, sha256);
+    file_sha256(file->map.data, file->map.size, sha256);
+    return KINDIT_OK;
+}
+
+KinditStatus model_source_load_weights(const ModelSource *source, KinditContext *ctx, const Dit *dit, const int *chosen,
+                                       int n_chosen, ParamSet *params) {
+    ParamsRows rows = weights_rows(source, dit, chosen, n_chosen);
+    return model_params_load(&source->weights, ctx, &dit->layout, &rows, params);
 }
 
 // Class c of the source becomes class_index of the model.
 static KinditStatus load_tailor(Model *model, KinditContext *ctx, const ModelSource *source, int c, int class_index) {
     Safetensors file;
+    char sha256[65];
     TRY(model_source_open_tailor(source, ctx, c, &file));
     ParamsRows rows = tailor_rows(class_index);
-    KinditStatus status = verify_tailor(source, ctx, c, &file);
+    KinditStatus status = model_source_verify_tailor(source, ctx, c, &file, sha256);
     if (!status) status = model_params_load(&file, ctx, &model->dit->layout, &rows, &model->params);
     safetensors_close(&file);
     return status;
@@ -283,14 +298,12 @@ static KinditStatus load(Model *model, const ModelSource *source, const int *cho
     TRY(model_config_merge(&model->config, ctx, source->config, &config, model->classes));
     TRY(dit_create(&model->dit, ctx, &config));
     TRY(model_source_check(source, ctx, model->dit, chosen, n_chosen));
-    if (source->form == MODEL_DECOMPOSED && source->folder[0])
-        TRY(verify_hash(source, ctx, &source->weights, "learngene.safetensors"));
+    TRY(model_source_verify(source, ctx));
     strcpy(model->learngene_sha256, source->learngene_sha256);
 
     const ParamLayout *layout = &model->dit->layout;
-    ParamsRows rows = weights_rows(source, model->dit, chosen, n_chosen);
     TRY(params_alloc(&model->params, model->engine, ctx, layout, n_chosen));
-    TRY(model_params_load(&source->weights, ctx, layout, &rows, &model->params));
+    TRY(model_source_load_weights(source, ctx, model->dit, chosen, n_chosen, &model->params));
     for (int i = 0; i < n_chosen && source->form == MODEL_DECOMPOSED; i++)
         TRY(load_tailor(model, ctx, source, chosen[i], i));
     return KINDIT_OK;

@@ -32,6 +32,15 @@ KinditStatus model_source_open_tailor(const ModelSource *source, KinditContext *
 KinditStatus model_source_check(const ModelSource *source, KinditContext *ctx, const Dit *dit, const int *chosen,
                                 int n_chosen);
 
+// The learngene's file has the hash that config.json lists; nothing to verify in other forms.
+KinditStatus model_source_verify(const ModelSource *source, KinditContext *ctx);
+// sha256 = that of the open file of class c's tailor, which must be the one that config.json lists, where it does.
+KinditStatus model_source_verify_tailor(const ModelSource *source, KinditContext *ctx, int c, const Safetensors *file,
+                                        char sha256[65]);
+// Reads the shared vector and, from a whole model's file, the tailors of the chosen classes into `params`.
+KinditStatus model_source_load_weights(const ModelSource *source, KinditContext *ctx, const Dit *dit, const int *chosen,
+                                       int n_chosen, ParamSet *params);
+
 // Opens exactly these classes of the source, with the hash of every part verified.
 KinditStatus model_source_load(Model **out, KinditContext *ctx, Engine *engine, const ModelSource *source,
                                const int *chosen, int n_chosen);
