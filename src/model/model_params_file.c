@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-enum { STAGE_FLOATS = 1 << 18 }; // what passes through host memory at a time
+enum { STAGE_FLOATS = MODEL_PARAMS_STAGE_BYTES / sizeof(float) }; // what passes through host memory at a time
 
 typedef struct Segment {
     size_t first, n; // elements of the file's tensor
@@ -27,7 +27,7 @@ static int64_t rows_in_file(const ParamLayout *layout, const ParamsRows *rows, i
 }
 
 static int segment_count(const ParamsRows *rows) {
-    return rows->part == MODEL_PART_WHOLE ? rows->n_classes + 1 : 1;
+    return rows->part == MODEL_PART_WHOLE ? rows->n_classes + !rows->tailors_only : 1;
 }
 
 // Segment k of tensor i: a class each, the shared rows last.
