@@ -12,7 +12,7 @@ KinditAssembleSettings kindit_assemble_settings_default(void) {
 }
 
 static KinditStatus choose(const Assembly *assembly, const KinditAssembleSettings *settings, BudgetPlan *plan) {
-    const Dtype types[] = {DTYPE_F32, DTYPE_BF16};
+    const StorageType types[] = {STORAGE_F32, STORAGE_BF16};
     const BudgetCost limits = {{[BUDGET_BYTES] = (double)settings->max_bytes,
                                 [BUDGET_PARAMETERS] = (double)settings->max_parameters,
                                 [BUDGET_FLOPS] = settings->max_flops,
@@ -26,7 +26,7 @@ static KinditAssemblePlan describe(const BudgetPlan *plan) {
         .n_classes = plan->choice.cut.n_classes,
         .n_learngene = plan->choice.cut.n_learngene,
         .n_tailor = plan->choice.cut.n_tailor,
-        .bf16 = plan->choice.type == DTYPE_BF16,
+        .bf16 = plan->choice.type == STORAGE_BF16,
         .bytes = (int64_t)cost[BUDGET_BYTES],
         .parameters = (int64_t)cost[BUDGET_PARAMETERS],
         .memory = (int64_t)cost[BUDGET_MEMORY],

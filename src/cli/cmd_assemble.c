@@ -46,7 +46,7 @@ static cJSON *describe(const Assembly *assembly, const BudgetCost *limits, const
     cJSON_AddNumberToObject(json, "n_learngene_trained", parts->dit->config.n_learngene);
     cJSON_AddNumberToObject(json, "n_tailor", cut->n_tailor);
     cJSON_AddNumberToObject(json, "n_tailor_trained", parts->dit->config.n_tailor);
-    cJSON_AddStringToObject(json, "type", dtype_name(plan->choice.type));
+    cJSON_AddStringToObject(json, "type", storage_name(plan->choice.type));
     cJSON_AddNumberToObject(json, "loss", plan->loss);
     cJSON *cost = cJSON_AddObjectToObject(json, "cost"), *budget = cJSON_AddObjectToObject(json, "budget");
     for (int d = 0; d < BUDGET_DIMENSIONS; d++) {
@@ -76,7 +76,7 @@ static void print_table(const Assembly *assembly, const BudgetCost *limits, cons
     print_part("classes", cut->n_classes, trained->n_classes, "");
     print_part("learngene", cut->n_learngene, trained->n_learngene, "components");
     print_part("each tailor", cut->n_tailor, trained->n_tailor, "components");
-    printf("%-18s %10s\n", "type", dtype_name(plan->choice.type));
+    printf("%-18s %10s\n", "type", storage_name(plan->choice.type));
     print_cost("weights", &plan->cost, limits, BUDGET_BYTES, cli_format_bytes);
     print_cost("parameters", &plan->cost, limits, BUDGET_PARAMETERS, cli_format_count);
     print_cost("FLOPs of a pass", &plan->cost, limits, BUDGET_FLOPS, cli_format_count);
@@ -91,7 +91,7 @@ static void print_table(const Assembly *assembly, const BudgetCost *limits, cons
 // ---- the command ---------------------------------------------------------------------------------------------------
 
 static KinditStatus choose(const Assembly *assembly, const BudgetCost *limits, BudgetPlan *plan) {
-    const Dtype types[] = {DTYPE_F32, DTYPE_BF16};
+    const StorageType types[] = {STORAGE_F32, STORAGE_BF16};
     return assembly_plan(assembly, limits, types + settings.bf16, settings.bf16 ? 1 : 2, plan);
 }
 

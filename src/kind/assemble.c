@@ -30,7 +30,7 @@ void assembly_close(Assembly *assembly) {
 
 BudgetChoice assembly_everything(const Assembly *assembly) {
     const DitConfig *config = &assembly->parts->dit->config;
-    return (BudgetChoice){.cut = {config->n_classes, config->n_learngene, config->n_tailor}, .type = DTYPE_F32};
+    return (BudgetChoice){.cut = {config->n_classes, config->n_learngene, config->n_tailor}, .type = STORAGE_F32};
 }
 
 KinditStatus assembly_measure(const Assembly *assembly, const BudgetChoice *choice, BudgetCost *cost) {
@@ -43,7 +43,7 @@ KinditStatus assembly_measure(const Assembly *assembly, const BudgetChoice *choi
     TRY(dit_create(&dit, assembly->parts->ctx, &config));
     dit_count(dit, config.n_classes ? 1 : 0, &counts);
     const size_t numbers = model_params_count(&dit->layout, MODEL_PART_WHOLE, config.n_classes);
-    cost->of[BUDGET_BYTES] = (double)(numbers * dtype_size(choice->type));
+    cost->of[BUDGET_BYTES] = (double)model_params_bytes(&dit->layout, MODEL_PART_WHOLE, config.n_classes, choice->type);
     cost->of[BUDGET_PARAMETERS] = (double)numbers;
     cost->of[BUDGET_FLOPS] = counts.flops_linear + counts.flops_attention;
     cost->of[BUDGET_MEMORY] = (double)assembly->memory.bytes(assembly->memory.user, dit);
@@ -55,10 +55,13 @@ static KinditStatus measure_choice(void *assembly, const BudgetChoice *choice, B
     return assembly_measure(assembly, choice, cost);
 }
 
-KinditStatus assembly_plan(const Assembly *assembly, const BudgetCost *limits, const Dtype *types, int n_types,
+KinditStatus assembly_plan(const Assembly *assembly, const BudgetCost *limits, const StorageType *types, int n_types,
                            BudgetPlan *out) {
-    BudgetType allowed[ASSEMBLY_MOST_TYPES];
-    for (int i = 0; i < n_types; i++) allowed[i] = (BudgetType){types[i], types[i] == DTYPE_BF16 ? 3 * 0x1p-20 : 0};
+    BudgetType allowed[STORAGE_TYPES];
+    for (int i = 0; i < n_types; i++) {
+        allowed[i].type = types[i];
+        TRY(energy_measure_rounding(&allowed[i].loss, assembly->parts, types[i]));
+    }
     BudgetProblem problem = {.most = assembly_everything(assembly).cut,
                              .losses = &assembly->losses,
                              .types = allowed,
@@ -72,7 +75,7 @@ KinditStatus assembly_plan(const Assembly *assembly, const BudgetCost *limits, c
 KinditStatus assembly_write(const Assembly *assembly, const BudgetChoice *choice, const char *path, bool overwrite) {
     Model *model;
     TRY(cut_create(&model, assembly->parts, &assembly->energy, &choice->cut));
-    KinditStatus status = model_write(model, path, choice->type, overwrite);
+    KinditStatus status = model_write(model, path, storage_dtype(choice->type), overwrite);
     model_close(&model);
     return status;
 }

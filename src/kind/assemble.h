@@ -23,13 +23,12 @@ KinditStatus assembly_open(Assembly *out, KinditContext *ctx, Engine *engine, co
                            AssemblyMemory memory);
 void assembly_close(Assembly *assembly);
 
-enum { ASSEMBLY_MOST_TYPES = 2 };
 // All there is, as f32.
 BudgetChoice assembly_everything(const Assembly *assembly);
 // What a choice costs: its bytes and parameters as the file will hold them, the FLOPs and memory of drawing with it.
 KinditStatus assembly_measure(const Assembly *assembly, const BudgetChoice *choice, BudgetCost *cost);
-// The best choice within `limits`, of the types allowed.
-KinditStatus assembly_plan(const Assembly *assembly, const BudgetCost *limits, const Dtype *types, int n_types,
+// The best choice within `limits`, of the types allowed (at most STORAGE_TYPES, the finest first).
+KinditStatus assembly_plan(const Assembly *assembly, const BudgetCost *limits, const StorageType *types, int n_types,
                            BudgetPlan *out);
 // Writes a choice, `path` and `overwrite` as for model_write; `path` may be the source itself.
 KinditStatus assembly_write(const Assembly *assembly, const BudgetChoice *choice, const char *path, bool overwrite);

@@ -117,7 +117,7 @@ static KinditStatus fail_tight(KinditContext *ctx, const Search *search) {
                         "of the learngene, %d of each tailor, %s) takes %s",
                         least->choice.cut.n_classes, least->choice.cut.n_learngene,
                         search->problem->most.n_learngene, least->choice.cut.n_tailor,
-                        dtype_name(least->choice.type), over);
+                        storage_name(least->choice.type), over);
 }
 
 KinditStatus budget_plan(BudgetPlan *out, KinditContext *ctx, const BudgetProblem *problem) {

@@ -38,11 +38,11 @@ KinditStatus budget_parse_size(KinditContext *ctx, const char *text, int64_t *ou
 
 typedef struct BudgetChoice {
     Cut cut;
-    Dtype type;
+    StorageType type;
 } BudgetChoice;
 
 typedef struct BudgetType {
-    Dtype type;
+    StorageType type;
     double loss; // what writing the weights as this type loses
 } BudgetType;
 

@@ -13,6 +13,7 @@
 #define KIND_ENERGY_H
 
 #include "model/model_file.h"
+#include "model/storage.h"
 
 typedef struct Energy {
     int n_matrices, n_learngene, n_tailor, n_classes;
@@ -35,5 +36,9 @@ typedef struct EnergyLoss {
 } EnergyLoss;
 KinditStatus energy_losses(EnergyLoss *out, KinditContext *ctx, const Energy *energy);
 void energy_losses_close(EnergyLoss *losses);
+
+// What writing the weights as `type` loses: sum (w - rounded w)^2 / sum w^2 of the learngene's U plus that of its V, as a
+// mean over the factored matrices; measured on the weights.
+KinditStatus energy_measure_rounding(double *out, const Model *model, StorageType type);
 
 #endif

@@ -10,6 +10,7 @@ static KinditStatus dense_declare(Linear *linear, KinditContext *ctx, ParamLayou
     snprintf(name, sizeof name, "%s.weight", linear->name);
     TRY(params_declare(layout, ctx, name, ROLE_SHARED, 0, 2, (int64_t[]){linear->m2, linear->m1},
                        &linear->param[DENSE_WEIGHT]));
+    layout->specs[linear->param[DENSE_WEIGHT]].quantise = true;
     snprintf(name, sizeof name, "%s.bias", linear->name);
     return params_declare(layout, ctx, name, ROLE_SHARED, 0, 1, (int64_t[]){linear->m2}, &linear->param[DENSE_BIAS]);
 }

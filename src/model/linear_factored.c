@@ -24,6 +24,7 @@ static KinditStatus factored_declare(Linear *linear, KinditContext *ctx, ParamLa
     TRY(params_declare(layout, ctx, name, ROLE_LEARNGENE, n_t, 1, (int64_t[]){n_g}, &linear->param[FACTORED_S]));
     snprintf(name, sizeof name, "%s.V", linear->name);
     TRY(params_declare(layout, ctx, name, ROLE_LEARNGENE, n_t, 2, (int64_t[]){n_g, linear->m2}, &linear->param[FACTORED_V]));
+    layout->specs[linear->param[FACTORED_U]].quantise = layout->specs[linear->param[FACTORED_V]].quantise = true;
     snprintf(name, sizeof name, "%s.bias", linear->name);
     return params_declare(layout, ctx, name, ROLE_SHARED, 0, 1, (int64_t[]){linear->m2}, &linear->param[FACTORED_BIAS]);
 }

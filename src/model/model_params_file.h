@@ -4,6 +4,7 @@
 #define MODEL_MODEL_PARAMS_FILE_H
 
 #include "model/model_file.h"
+#include "model/storage.h"
 
 // Which rows of the file belong to which rows of the vectors.
 typedef struct ParamsRows {
@@ -24,5 +25,8 @@ KinditStatus model_params_load(const Safetensors *file, KinditContext *ctx, cons
                                const ParamsRows *rows, ParamSet *params);
 // Numbers in the tensors of a part (padding is not in files).
 size_t model_params_count(const ParamLayout *layout, ModelPart part, int n_classes);
+// Bytes of those tensors in a file of that type, scales included, the file's header not: exact, and linear in the
+// classes: whole(n) = shared + n * tailor for a factored model.
+size_t model_params_bytes(const ParamLayout *layout, ModelPart part, int n_classes, StorageType type);
 
 #endif
