@@ -95,17 +95,15 @@ static KinditStatus choose(const Assembly *assembly, const BudgetCost *limits, B
     return assembly_plan(assembly, limits, types + settings.bf16, settings.bf16 ? 1 : 2, plan);
 }
 
-static KinditStatus run(KinditContext *ctx, const Assembly *assembly, const char *source) {
-    BudgetCost limits = {0};
+static KinditStatus run(const Assembly *assembly, const BudgetCost *limits, const char *source) {
     BudgetPlan plan;
-    if (settings.budget) TRY(budget_parse(ctx, settings.budget, &limits));
-    TRY(choose(assembly, &limits, &plan));
-    if (!settings.json) print_table(assembly, &limits, &plan);
+    TRY(choose(assembly, limits, &plan));
+    if (!settings.json) print_table(assembly, limits, &plan);
     fflush(stdout); // the plan comes before the work
     if (!settings.dry_run) TRY(assembly_write(assembly, &plan.choice, settings.output, settings.force));
     if (!settings.json && !settings.dry_run) printf("model: %s\n", settings.output);
     if (!settings.json) return KINDIT_OK;
-    return cli_print_json(describe(assembly, &limits, &plan, source)) == EXIT_DONE ? KINDIT_OK : KINDIT_ERROR_MEMORY;
+    return cli_print_json(describe(assembly, limits, &plan, source)) == EXIT_DONE ? KINDIT_OK : KINDIT_ERROR_MEMORY;
 }
 
 static int assemble_run(KinditContext *ctx, int n_positional, char **positional) {
@@ -114,13 +112,15 @@ static int assemble_run(KinditContext *ctx, int n_positional, char **positional)
         return cli_usage("assemble", "-o PATH is missing; --dry-run shows the plan alone");
     Assembly assembly;
     Engine *engine;
-    KinditStatus status = engine_create(&engine, ctx);
+    BudgetCost limits = {0};
+    KinditStatus status = settings.budget ? budget_parse(ctx, settings.budget, &limits) : KINDIT_OK;
+    if (!status) status = engine_create(&engine, ctx);
     if (status) return cli_report(ctx, status);
     const int threads = engine_threads(engine);
     status = assembly_open(&assembly, ctx, engine, positional[0], settings.classes,
                            (AssemblyMemory){sampler_memory_of_one, &threads});
     if (!status) {
-        status = run(ctx, &assembly, positional[0]);
+        status = run(&assembly, &limits, positional[0]);
         assembly_close(&assembly);
     }
     engine_close(&engine);

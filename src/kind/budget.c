@@ -83,21 +83,24 @@ static KinditStatus walk(Search *search, int type, int n_tailor) {
     return KINDIT_OK;
 }
 
-// The least that is worth drawing, in every type and with every part of a tailor: what a refusal names.
-static KinditStatus try_smallest(Search *search) {
+static bool is_drawn(const BudgetProblem *problem, int type, const Cut *cut) {
+    BudgetPlan plan = {.choice.cut = *cut};
+    score(problem, type, &plan);
+    return plan.score > 0;
+}
+
+// The least that is worth drawing with one type and one size of tailors. More classes are less only where one of them
+// needs less of the learngene.
+static KinditStatus try_least(Search *search, int type, int n_tailor) {
     const Cut *most = &search->problem->most;
-    for (int type = 0; type < search->problem->n_types; type++)
-        for (int t = 0; t <= most->n_tailor; t++) {
-            Cut cut = {.n_classes = most->n_classes ? 1 : 0, .n_tailor = t};
-            BudgetPlan plan = {.score = 0};
-            while (plan.score <= 0 && cut.n_learngene < most->n_learngene) {
-                cut.n_learngene++;
-                plan.choice.cut = cut;
-                score(search->problem, type, &plan);
-            }
-            bool fits;
-            TRY(try_choice(search, type, &cut, &fits));
-        }
+    Cut cut = {most->n_classes ? 1 : 0, most->n_learngene + 1, n_tailor};
+    for (; cut.n_classes <= most->n_classes; cut.n_classes++) {
+        const int before = cut.n_learngene;
+        Cut less = cut;
+        while (--less.n_learngene > 0 && is_drawn(search->problem, type, &less)) cut = less;
+        bool fits;
+        if (cut.n_learngene < before) TRY(try_choice(search, type, &cut, &fits));
+    }
     return KINDIT_OK;
 }
 
@@ -110,21 +113,21 @@ static KinditStatus fail_tight(KinditContext *ctx, const Search *search) {
         return context_fail(ctx, KINDIT_ERROR_NUMERIC, "no part of the model is worth drawing: its weights are lost");
     for (int d = 0; d < BUDGET_DIMENSIONS; d++)
         if (limit[d] > 0 && of[d] > limit[d])
-            n += (size_t)snprintf(over + n, sizeof over - n, "%s%.0f %s of %.0f", n ? ", " : "", of[d],
-                                  budget_names[d], limit[d]);
+            n += (size_t)snprintf(over + n, sizeof over - n, "%s%.0f %s of %.0f", n ? ", " : "", of[d], budget_names[d],
+                                  limit[d]);
     return context_fail(ctx, KINDIT_ERROR_ARGUMENT,
                         "the budget is too small: the smallest model that still draws (%d classes, %d of %d components "
                         "of the learngene, %d of each tailor, %s) takes %s",
-                        least->choice.cut.n_classes, least->choice.cut.n_learngene,
-                        search->problem->most.n_learngene, least->choice.cut.n_tailor,
-                        storage_name(least->choice.type), over);
+                        least->choice.cut.n_classes, least->choice.cut.n_learngene, search->problem->most.n_learngene,
+                        least->choice.cut.n_tailor, storage_name(least->choice.type), over);
 }
 
 KinditStatus budget_plan(BudgetPlan *out, KinditContext *ctx, const BudgetProblem *problem) {
     Search search = {.problem = problem, .least_over = INFINITY};
     for (int type = 0; type < problem->n_types; type++)
         for (int t = problem->most.n_tailor; t >= 0; t--) TRY(walk(&search, type, t));
-    if (!search.found) TRY(try_smallest(&search));
+    for (int type = 0; type < problem->n_types && !search.found; type++)
+        for (int t = 0; t <= problem->most.n_tailor; t++) TRY(try_least(&search, type, t));
     if (!search.found) return fail_tight(ctx, &search);
     *out = search.best;
     return KINDIT_OK;

@@ -3,8 +3,8 @@
 //
 // "Best" is the plan of the highest score,
 //
-//     score = sum over the classes kept of quality(loss),    loss = what the cut loses (energy.h) + what the type rounds
-//     quality(loss) = max(0, 1 - loss / BUDGET_LOSS_LIMIT)
+//     score = sum over the classes kept of quality(loss),    loss = what the cut loses (energy.h) + what the type
+//     rounds quality(loss) = max(0, 1 - loss / BUDGET_LOSS_LIMIT)
 //
 // so a class more is worth having only as long as the others keep their shape. The more of any budget, the higher the
 // score or the same. Classes are kept in the order of preference: all tailors are of one size, so the first n of them

@@ -37,8 +37,8 @@ typedef struct EnergyLoss {
 KinditStatus energy_losses(EnergyLoss *out, KinditContext *ctx, const Energy *energy);
 void energy_losses_close(EnergyLoss *losses);
 
-// What writing the weights as `type` loses: sum (w - rounded w)^2 / sum w^2 of the learngene's U plus that of its V, as a
-// mean over the factored matrices; measured on the weights.
+// What writing the weights as `type` loses: sum (w - rounded w)^2 / sum w^2 of the learngene's U plus that of its V, as
+// a mean over the factored matrices; measured on the weights.
 KinditStatus energy_measure_rounding(double *out, const Model *model, StorageType type);
 
 #endif

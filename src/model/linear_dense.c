@@ -53,7 +53,8 @@ static void dense_forward(const Linear *linear, Engine *engine, const Gate *gate
                           Activation saved, Activation y, EnginePack *pack) {
     (void)saved;
     engine_linear_forward(engine, gate->n_samples * linear->rows, linear->m1, linear->m2, x,
-                          shared + dense_offset(linear, DENSE_WEIGHT), shared + dense_offset(linear, DENSE_BIAS), y, pack);
+                          shared + dense_offset(linear, DENSE_WEIGHT), shared + dense_offset(linear, DENSE_BIAS), y,
+                          pack);
 }
 
 static void dense_backward(const Linear *linear, Engine *engine, const Gate *gate, const float *shared, Activation x,

@@ -19,11 +19,13 @@ static KinditStatus factored_declare(Linear *linear, KinditContext *ctx, ParamLa
     int64_t n_g = linear->n_learngene, n_t = linear->n_tailor;
     linear->layout = layout;
     snprintf(name, sizeof name, "%s.U", linear->name);
-    TRY(params_declare(layout, ctx, name, ROLE_LEARNGENE, n_t, 2, (int64_t[]){n_g, linear->m1}, &linear->param[FACTORED_U]));
+    TRY(params_declare(layout, ctx, name, ROLE_LEARNGENE, n_t, 2, (int64_t[]){n_g, linear->m1},
+                       &linear->param[FACTORED_U]));
     snprintf(name, sizeof name, "%s.s", linear->name);
     TRY(params_declare(layout, ctx, name, ROLE_LEARNGENE, n_t, 1, (int64_t[]){n_g}, &linear->param[FACTORED_S]));
     snprintf(name, sizeof name, "%s.V", linear->name);
-    TRY(params_declare(layout, ctx, name, ROLE_LEARNGENE, n_t, 2, (int64_t[]){n_g, linear->m2}, &linear->param[FACTORED_V]));
+    TRY(params_declare(layout, ctx, name, ROLE_LEARNGENE, n_t, 2, (int64_t[]){n_g, linear->m2},
+                       &linear->param[FACTORED_V]));
     layout->specs[linear->param[FACTORED_U]].quantise = layout->specs[linear->param[FACTORED_V]].quantise = true;
     snprintf(name, sizeof name, "%s.bias", linear->name);
     return params_declare(layout, ctx, name, ROLE_SHARED, 0, 1, (int64_t[]){linear->m2}, &linear->param[FACTORED_BIAS]);
@@ -46,7 +48,8 @@ static void factored_init_rows(const Linear *linear, int which, uint64_t seed, i
 static void factored_init(const Linear *linear, uint64_t seed, int class_index, float *vector) {
     bool shared = class_index < 0;
     size_t rows = (size_t)(shared ? linear->n_learngene : linear->n_tailor);
-    const ParamSpec *u = factored_spec(linear, FACTORED_U), *s = factored_spec(linear, FACTORED_S), *v = factored_spec(linear, FACTORED_V);
+    const ParamSpec *u = factored_spec(linear, FACTORED_U), *s = factored_spec(linear, FACTORED_S),
+                    *v = factored_spec(linear, FACTORED_V);
     double m1 = linear->m1, m2 = linear->m2, gated = linear->n_learngene + linear->n_tailor;
 
     factored_init_rows(linear, FACTORED_U, seed, class_index, rows * u->row, (float)sqrt(1.0 / m1),
@@ -78,7 +81,8 @@ static size_t factored_pack(const Linear *linear, int n_slots) {
 }
 
 static GatedWeights factored_weights(const Linear *linear, const float *shared) {
-    const ParamSpec *u = factored_spec(linear, FACTORED_U), *s = factored_spec(linear, FACTORED_S), *v = factored_spec(linear, FACTORED_V);
+    const ParamSpec *u = factored_spec(linear, FACTORED_U), *s = factored_spec(linear, FACTORED_S),
+                    *v = factored_spec(linear, FACTORED_V);
     return (GatedWeights){
         .U = shared + u->shared_offset,
         .s = shared + s->shared_offset,
