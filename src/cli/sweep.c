@@ -74,7 +74,7 @@ static KinditStatus sweep_point(Sweep *sweep, const BudgetChoice *choice) {
     KinditContext *ctx = sweep->ctx;
     KinditContextSettings own = ctx->settings;
     BudgetCost cost;
-    double accuracy;
+    double accuracy = 0;
     char text[64];
     snprintf(text, sizeof text, "learngene %d, %s", choice->cut.n_learngene, storage_name(choice->type));
     KinditProgress progress = {.task = "sweep",
