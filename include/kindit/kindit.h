@@ -138,16 +138,19 @@ KinditStatus kindit_sample_to_png(KinditModel *model, const KinditSampleSettings
 
 // ---- taking apart, putting together --------------------------------------------------------------------------------
 
+// In what a file keeps weights: 4, 2, about 1 or about 0.6 bytes each (docs/formats.md). In memory they are float32.
+typedef enum KinditStorage { KINDIT_F32 = 0, KINDIT_BF16 = 1, KINDIT_INT8 = 2, KINDIT_INT4 = 3 } KinditStorage;
+
 // Writes folder/learngene.safetensors and folder/tailors/<class id>.safetensors; the folder must not exist.
-KinditStatus kindit_decompose(KinditModel *model, const char *folder);
+KinditStatus kindit_decompose(KinditModel *model, const char *folder, KinditStorage storage);
 
 typedef struct KinditAssembleSettings {
     const char *classes;    // in order of preference; NULL: all there are
     int64_t max_bytes;      // of the weights written (the file's header comes on top); 0: no limit
     int64_t max_parameters; // 0: no limit
-    bool bf16;              // write bfloat16 instead of float32
+    KinditStorage storage;
 } KinditAssembleSettings;
-KinditAssembleSettings kindit_assemble_settings_default(void); // all zero
+KinditAssembleSettings kindit_assemble_settings_default(void); // all zero: every class, no limit, float32
 
 // Builds a model from the learngene in `source` and as many of the classes as fit, and writes it to `path` (a folder,
 // or one file if it ends in .safetensors).

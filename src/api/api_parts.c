@@ -1,8 +1,16 @@
 #include "api/internal.h"
 #include "kind/decompose.h"
 
-KinditStatus kindit_decompose(KinditModel *model, const char *folder) {
-    return decompose_write(model->model, model->ctx, folder, DTYPE_F32, false);
+static KinditStatus to_type(StorageType *out, KinditContext *ctx, KinditStorage storage) {
+    *out = (StorageType)storage; // the two lists are in one order
+    if ((unsigned)storage < STORAGE_TYPES) return KINDIT_OK;
+    return context_fail(ctx, KINDIT_ERROR_ARGUMENT, "storage %d: expected KINDIT_F32 to KINDIT_INT4", (int)storage);
+}
+
+KinditStatus kindit_decompose(KinditModel *model, const char *folder, KinditStorage storage) {
+    StorageType type;
+    TRY(to_type(&type, model->ctx, storage));
+    return decompose_write(model->model, model->ctx, folder, type, false);
 }
 
 KinditAssembleSettings kindit_assemble_settings_default(void) {
@@ -12,12 +20,13 @@ KinditAssembleSettings kindit_assemble_settings_default(void) {
 KinditStatus kindit_assemble(KinditContext *ctx, const KinditAssembleSettings *settings, const char *source,
                              const char *path) {
     AssembleBudget budget = {.bytes = settings->max_bytes, .parameters = settings->max_parameters};
-    Dtype dtype = settings->bf16 ? DTYPE_BF16 : DTYPE_F32;
+    StorageType type;
     AssemblePlan plan;
     Engine *engine = NULL;
-    TRY(assemble_plan(&plan, ctx, source, settings->classes, &budget, dtype));
+    TRY(to_type(&type, ctx, settings->storage));
+    TRY(assemble_plan(&plan, ctx, source, settings->classes, &budget, type));
     KinditStatus status = engine_create(&engine, ctx);
-    if (!status) status = assemble_write(ctx, engine, source, &plan, path, dtype, false);
+    if (!status) status = assemble_write(ctx, engine, source, &plan, path, type, false);
     engine_close(&engine);
     assemble_plan_close(&plan);
     return status;

@@ -6,8 +6,8 @@
 
 static struct {
     const char *classes, *output;
-    int64_t budget, budget_parameters;
-    bool bf16, force, json;
+    int64_t budget, budget_parameters, type;
+    bool force, json;
 } settings;
 
 static const Option *assemble_options(int *n) {
@@ -20,7 +20,8 @@ static const Option *assemble_options(int *n) {
          "at most this many parameters: 500k, 2M", 0, 0, NULL},
         {"--output", "-o", OPTION_STRING, &settings.output, "PATH",
          "model to write: a folder, or one file if the name ends in .safetensors", 0, 0, NULL},
-        {"--bf16", NULL, OPTION_FLAG, &settings.bf16, NULL, "write bfloat16 instead of float32", 0, 0, NULL},
+        {"--type", NULL, OPTION_CHOICE, &settings.type, STORAGE_NAMES, "how to store the weights (default f32)", 0, 0,
+         NULL},
         {"--force", NULL, OPTION_FLAG, &settings.force, NULL, "replace what is there", 0, 0, NULL},
         {"--json", NULL, OPTION_FLAG, &settings.json, NULL, "print what was chosen as JSON", 0, 0, NULL},
     };
@@ -39,6 +40,7 @@ static KinditStatus print_plan(KinditContext *ctx, const char *path, const Assem
     cJSON *json = cJSON_CreateObject();
     cJSON_AddStringToObject(json, "source", path);
     if (settings.output) cJSON_AddStringToObject(json, "model", settings.output);
+    cJSON_AddStringToObject(json, "storage", storage_name((StorageType)settings.type));
     cJSON_AddNumberToObject(json, "n_classes", plan->n_classes);
     cJSON_AddNumberToObject(json, "n_left_out", plan->n_left_out);
     cJSON_AddNumberToObject(json, "bytes", (double)plan->bytes);
@@ -56,14 +58,14 @@ static KinditStatus print_plan(KinditContext *ctx, const char *path, const Assem
 static int assemble_run(KinditContext *ctx, int n_positional, char **positional) {
     (void)n_positional;
     AssembleBudget budget = {settings.budget, settings.budget_parameters};
-    Dtype dtype = settings.bf16 ? DTYPE_BF16 : DTYPE_F32;
+    StorageType type = (StorageType)settings.type;
     AssemblePlan plan;
     Engine *engine = NULL;
-    KinditStatus status = assemble_plan(&plan, ctx, positional[0], settings.classes, &budget, dtype);
+    KinditStatus status = assemble_plan(&plan, ctx, positional[0], settings.classes, &budget, type);
     if (status) return cli_report(ctx, status);
     if (settings.output) status = engine_create(&engine, ctx);
     if (!status && settings.output)
-        status = assemble_write(ctx, engine, positional[0], &plan, settings.output, dtype, settings.force);
+        status = assemble_write(ctx, engine, positional[0], &plan, settings.output, type, settings.force);
     if (!status) status = print_plan(ctx, positional[0], &plan);
     engine_close(&engine);
     assemble_plan_close(&plan);
@@ -75,7 +77,7 @@ const Command command_assemble = {
     .summary = "put a model together from a learngene and the tailors of some classes",
     .arguments = "SOURCE [options]",
     .examples = "kindit assemble parts --classes A,B,C -o abc.safetensors\n"
-                "kindit assemble parts --budget 6MB -o small.safetensors\n"
+                "kindit assemble parts --budget 6MB --type int8 -o small.safetensors\n"
                 "kindit assemble parts --budget-parameters 1.5M --json",
     .notes = "SOURCE is a decomposed folder or a whole model. Within a budget classes are taken in the order asked for "
              "until "

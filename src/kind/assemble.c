@@ -11,11 +11,11 @@
 
 typedef struct Sizes {
     int64_t learngene, tailor; // parameters
-    int64_t bytes_each;
+    int64_t learngene_bytes, tailor_bytes;
 } Sizes;
 
 static KinditStatus measure(Sizes *out, KinditContext *ctx, const ModelSource *source, const int *chosen, int n_chosen,
-                            Dtype dtype) {
+                            StorageType type) {
     DitConfig config = source->dit_config;
     config.n_classes = n_chosen;
     Dit *dit;
@@ -23,7 +23,8 @@ static KinditStatus measure(Sizes *out, KinditContext *ctx, const ModelSource *s
     KinditStatus status = model_source_check(source, ctx, dit, chosen, n_chosen); // the files bound what follows
     *out = (Sizes){.learngene = (int64_t)model_params_count(&dit->layout, MODEL_PART_SHARED, 0),
                    .tailor = (int64_t)model_params_count(&dit->layout, MODEL_PART_TAILOR, 0),
-                   .bytes_each = (int64_t)dtype_size(dtype)};
+                   .learngene_bytes = (int64_t)model_params_bytes(&dit->layout, MODEL_PART_SHARED, 0, type),
+                   .tailor_bytes = (int64_t)model_params_bytes(&dit->layout, MODEL_PART_TAILOR, 0, type)};
     dit_close(&dit);
     return status;
 }
@@ -52,8 +53,8 @@ static void describe(AssemblePlan *plan, const Sizes *sizes, const AssembleBudge
 
 static KinditStatus choose_fitting(AssemblePlan *plan, KinditContext *ctx, const char *source, const Sizes *sizes,
                                    const AssembleBudget *budget, int n_asked) {
-    plan->learngene_bytes = sizes->learngene * sizes->bytes_each;
-    plan->tailor_bytes = sizes->tailor * sizes->bytes_each;
+    plan->learngene_bytes = sizes->learngene_bytes;
+    plan->tailor_bytes = sizes->tailor_bytes;
     int by_bytes = count_fitting(budget->bytes, plan->learngene_bytes, plan->tailor_bytes, n_asked);
     int by_parameters = count_fitting(budget->parameters, sizes->learngene, sizes->tailor, n_asked);
     bool is_bytes = by_bytes <= by_parameters;
@@ -66,13 +67,13 @@ static KinditStatus choose_fitting(AssemblePlan *plan, KinditContext *ctx, const
                             is_bytes ? "bytes" : "parameters");
     plan->n_left_out = n_asked - plan->n_classes;
     plan->parameters = sizes->learngene + plan->n_classes * sizes->tailor;
-    plan->bytes = plan->parameters * sizes->bytes_each;
+    plan->bytes = plan->learngene_bytes + plan->n_classes * plan->tailor_bytes;
     describe(plan, sizes, budget, is_bytes);
     return KINDIT_OK;
 }
 
 KinditStatus assemble_plan(AssemblePlan *out, KinditContext *ctx, const char *source, const char *classes,
-                           const AssembleBudget *budget, Dtype dtype) {
+                           const AssembleBudget *budget, StorageType type) {
     *out = (AssemblePlan){0};
     ModelSource model;
     Sizes sizes;
@@ -83,7 +84,7 @@ KinditStatus assemble_plan(AssemblePlan *out, KinditContext *ctx, const char *so
         status = context_fail(ctx, KINDIT_ERROR_ARGUMENT,
                               "%s: a dense model has no learngene and no tailors to assemble", source);
     if (!status) status = model_source_choose(&model, ctx, classes, &out->classes, &n_asked);
-    if (!status) status = measure(&sizes, ctx, &model, out->classes, n_asked, dtype);
+    if (!status) status = measure(&sizes, ctx, &model, out->classes, n_asked, type);
     if (!status) status = choose_fitting(out, ctx, source, &sizes, budget, n_asked);
     model_source_close(&model);
     if (status) assemble_plan_close(out);
@@ -98,7 +99,7 @@ void assemble_plan_close(AssemblePlan *plan) {
 // ---- write ---------------------------------------------------------------------------------------------------------
 
 KinditStatus assemble_write(KinditContext *ctx, Engine *engine, const char *source, const AssemblePlan *plan,
-                            const char *path, Dtype dtype, bool overwrite) {
+                            const char *path, StorageType type, bool overwrite) {
     ModelSource parts;
     Model *model = NULL;
     TRY(model_source_open(&parts, ctx, source));
@@ -109,7 +110,7 @@ KinditStatus assemble_write(KinditContext *ctx, Engine *engine, const char *sour
                 context_fail(ctx, KINDIT_ERROR_ARGUMENT, "%s: changed since the plan was made: plan again", source);
     if (!status) status = model_source_load(&model, ctx, engine, &parts, plan->classes, plan->n_classes);
     model_source_close(&parts);
-    if (!status) status = model_write(model, path, dtype, overwrite);
+    if (!status) status = model_write(model, path, type, overwrite);
     model_close(&model);
     return status;
 }

@@ -1,4 +1,5 @@
-// Taking a trained model apart and putting parts together: copies of rows, never arithmetic.
+// Taking a trained model apart and putting parts together: copies of rows, never arithmetic, but for storing them in
+// another type.
 #ifndef KIND_DECOMPOSE_H
 #define KIND_DECOMPOSE_H
 
@@ -9,7 +10,8 @@
 // "learngene_sha256"; the config has a sha256 per file. Written into a temporary folder, renamed when complete; what is
 // there already is refused or replaced as by model_write. A model that is not factored has no learngene: an argument
 // error that says so.
-KinditStatus decompose_write(const Model *model, KinditContext *ctx, const char *folder, Dtype dtype, bool overwrite);
+KinditStatus decompose_write(const Model *model, KinditContext *ctx, const char *folder, StorageType type,
+                             bool overwrite);
 
 // A budget for assembling. 0: no limit.
 typedef struct AssembleBudget {
@@ -30,12 +32,12 @@ typedef struct AssemblePlan {
 // decomposed folder or a whole model; nothing but config and headers is read. A class without a tailor is an argument
 // error naming the classes there are; a budget below the learngene alone is one that says how much that takes.
 KinditStatus assemble_plan(AssemblePlan *out, KinditContext *ctx, const char *source, const char *classes,
-                           const AssembleBudget *budget, Dtype dtype);
+                           const AssembleBudget *budget, StorageType type);
 void assemble_plan_close(AssemblePlan *plan);
 // Opens exactly the planned classes from `source` and writes them: model_open + model_write, with the hash of every
 // part verified. `path` and `overwrite` as for model_write; `path` may be `source` itself.
 KinditStatus assemble_write(KinditContext *ctx, Engine *engine, const char *source, const AssemblePlan *plan,
-                            const char *path, Dtype dtype, bool overwrite);
+                            const char *path, StorageType type, bool overwrite);
 // Reads "4MB", "3.5MiB", "500k", "123456" as bytes (k, M, G decimal; Ki, Mi, Gi binary; optional B; case is ignored),
 // at least 1 and rounded down to a whole byte.
 KinditStatus assemble_parse_size(KinditContext *ctx, const char *text, int64_t *out);

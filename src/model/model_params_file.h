@@ -4,7 +4,6 @@
 #define MODEL_MODEL_PARAMS_FILE_H
 
 #include "model/model_file.h"
-#include "model/storage.h"
 
 // Which rows of the file belong to which rows of the vectors.
 typedef struct ParamsRows {
@@ -16,8 +15,7 @@ typedef struct ParamsRows {
     int class_table; // index of a shared tensor that begins with one row per class (a dense model's labels), -1: none
 } ParamsRows;
 
-// Every tensor of `part` is there with its shape, a type of F32, BF16 or F16, and nothing else is. Reads the header
-// only.
+// Every tensor of `part` is there as storage_find takes it, and nothing else is. Reads the header only.
 KinditStatus model_params_check(const Safetensors *file, KinditContext *ctx, const ParamLayout *layout,
                                 const ParamsRows *rows);
 // Checks, then copies the rows asked for into `params`; no other row is touched, neither in the file nor in memory.

@@ -20,8 +20,8 @@ static Fixture fixture_open(void **state) {
     strcpy(f.parts, scratch_path(f.scratch, "parts"));
     strcpy(f.whole, scratch_path(f.scratch, "whole"));
     strcpy(f.out, scratch_path(f.scratch, "out.safetensors"));
-    assert_ok(f.ctx, decompose_write(f.model, f.ctx, f.parts, DTYPE_F32, false));
-    assert_ok(f.ctx, model_write(f.model, f.whole, DTYPE_F32, false));
+    assert_ok(f.ctx, decompose_write(f.model, f.ctx, f.parts, STORAGE_F32, false));
+    assert_ok(f.ctx, model_write(f.model, f.whole, STORAGE_F32, false));
     return f;
 }
 
@@ -39,29 +39,27 @@ static int64_t tensor_bytes(Fixture *f, const char *path) {
     return n;
 }
 
-static void check_source(Fixture *f, const char *source, Dtype dtype) {
+static void check_source(Fixture *f, const char *source, StorageType type) {
     AssemblePlan plan;
     Model *read;
-    assert_ok(f->ctx, assemble_plan(&plan, f->ctx, source, "d,a", &(AssembleBudget){0}, dtype));
+    assert_ok(f->ctx, assemble_plan(&plan, f->ctx, source, "d,a", &(AssembleBudget){0}, type));
     assert_int_equal(plan.n_classes, 2);
     assert_int_equal(plan.classes[0], 3);
     assert_int_equal(plan.classes[1], 0);
     assert_int_equal(plan.n_left_out, 0);
     assert_int_equal(plan.bytes, plan.learngene_bytes + 2 * plan.tailor_bytes);
-    assert_int_equal(plan.bytes, plan.parameters * (int64_t)dtype_size(dtype));
-    assert_ok(f->ctx, assemble_write(f->ctx, f->engine, source, &plan, f->out, dtype, true));
+    assert_ok(f->ctx, assemble_write(f->ctx, f->engine, source, &plan, f->out, type, true));
     assert_int_equal(tensor_bytes(f, f->out), plan.bytes);
     assert_ok(f->ctx, model_open(&read, f->ctx, f->engine, f->out, NULL));
-    models_assert_equal(read, f->model, (int[]){3, 0}, 2, dtype);
+    models_assert_equal(read, f->model, (int[]){3, 0}, 2, type);
     model_close(&read);
     assemble_plan_close(&plan);
 }
 
 static void test_sources(void **state) {
     Fixture f = fixture_open(state);
-    check_source(&f, f.parts, DTYPE_F32);
-    check_source(&f, f.parts, DTYPE_BF16);
-    check_source(&f, f.whole, DTYPE_F32);
+    for (int type = 0; type < STORAGE_TYPES; type++) check_source(&f, f.parts, (StorageType)type);
+    check_source(&f, f.whole, STORAGE_F32);
     fixture_close(&f);
 }
 
@@ -69,14 +67,14 @@ static void test_sources(void **state) {
 static void test_all_is_the_model(void **state) {
     Fixture f = fixture_open(state);
     AssemblePlan plan;
-    assert_ok(f.ctx, assemble_plan(&plan, f.ctx, f.parts, NULL, &(AssembleBudget){0}, DTYPE_F32));
+    assert_ok(f.ctx, assemble_plan(&plan, f.ctx, f.parts, NULL, &(AssembleBudget){0}, STORAGE_F32));
     assert_int_equal(plan.n_classes, 4);
-    assert_ok(f.ctx, assemble_write(f.ctx, f.engine, f.parts, &plan, f.out, DTYPE_F32, false));
+    assert_ok(f.ctx, assemble_write(f.ctx, f.engine, f.parts, &plan, f.out, STORAGE_F32, false));
     assert_true(models_same_file(f.ctx, f.out, scratch_path(f.scratch, "whole/model.safetensors")));
-    assert_fails(f.ctx, assemble_write(f.ctx, f.engine, f.parts, &plan, f.out, DTYPE_F32, false), KINDIT_ERROR_ARGUMENT,
-                 "exists");
+    assert_fails(f.ctx, assemble_write(f.ctx, f.engine, f.parts, &plan, f.out, STORAGE_F32, false),
+                 KINDIT_ERROR_ARGUMENT, "exists");
     // In place of its own source.
-    assert_ok(f.ctx, assemble_write(f.ctx, f.engine, f.parts, &plan, f.parts, DTYPE_F32, true));
+    assert_ok(f.ctx, assemble_write(f.ctx, f.engine, f.parts, &plan, f.parts, STORAGE_F32, true));
     assert_true(models_same_file(f.ctx, f.out, scratch_path(f.scratch, "parts/model.safetensors")));
     assert_false(file_exists(scratch_path(f.scratch, "parts/learngene.safetensors")));
     assemble_plan_close(&plan);
@@ -105,7 +103,7 @@ static void test_budgets(void **state) {
                                         {.bytes = 1 << 30, .parameters = fits},
                                         {.bytes = 4 * fits, .parameters = 1 << 30}};
             for (int b = 0; b < 4; b++) {
-                assert_ok(f.ctx, assemble_plan(&plan, f.ctx, f.parts, "c-1.x,b,a,d", &budgets[b], DTYPE_F32));
+                assert_ok(f.ctx, assemble_plan(&plan, f.ctx, f.parts, "c-1.x,b,a,d", &budgets[b], STORAGE_F32));
                 assert_int_equal(plan.n_classes, n);
                 assert_int_equal(plan.n_left_out, 4 - n);
                 assert_int_equal(plan.parameters, fits);
@@ -116,13 +114,13 @@ static void test_budgets(void **state) {
         }
     // Half the bytes a number: about twice as many tailors.
     assert_ok(f.ctx, assemble_plan(&plan, f.ctx, f.parts, NULL,
-                                   &(AssembleBudget){.bytes = 2 * (learngene + 3 * tailor)}, DTYPE_BF16));
+                                   &(AssembleBudget){.bytes = 2 * (learngene + 3 * tailor)}, STORAGE_BF16));
     assert_int_equal(plan.n_classes, 3);
     assemble_plan_close(&plan);
     char needed[32];
     snprintf(needed, sizeof needed, "%lld bytes", (long long)(4 * learngene));
     assert_fails(f.ctx,
-                 assemble_plan(&plan, f.ctx, f.parts, NULL, &(AssembleBudget){.bytes = 4 * learngene - 1}, DTYPE_F32),
+                 assemble_plan(&plan, f.ctx, f.parts, NULL, &(AssembleBudget){.bytes = 4 * learngene - 1}, STORAGE_F32),
                  KINDIT_ERROR_ARGUMENT, needed);
     fixture_close(&f);
 }
@@ -131,11 +129,11 @@ static void test_refusals(void **state) {
     Fixture f = fixture_open(state);
     AssemblePlan plan;
     const AssembleBudget free_of_limits = {0};
-    assert_fails(f.ctx, assemble_plan(&plan, f.ctx, f.parts, "a,q", &free_of_limits, DTYPE_F32), KINDIT_ERROR_ARGUMENT,
-                 "there are: a, b, c-1.x, d");
-    assert_ok(f.ctx, assemble_plan(&plan, f.ctx, f.parts, "a,b", &free_of_limits, DTYPE_F32));
+    assert_fails(f.ctx, assemble_plan(&plan, f.ctx, f.parts, "a,q", &free_of_limits, STORAGE_F32),
+                 KINDIT_ERROR_ARGUMENT, "there are: a, b, c-1.x, d");
+    assert_ok(f.ctx, assemble_plan(&plan, f.ctx, f.parts, "a,b", &free_of_limits, STORAGE_F32));
     models_edit(f.ctx, scratch_path(f.scratch, "parts/tailors/b.safetensors"), "Letter B", "Letter X");
-    assert_fails(f.ctx, assemble_write(f.ctx, f.engine, f.parts, &plan, f.out, DTYPE_F32, false), KINDIT_ERROR_FORMAT,
+    assert_fails(f.ctx, assemble_write(f.ctx, f.engine, f.parts, &plan, f.out, STORAGE_F32, false), KINDIT_ERROR_FORMAT,
                  "sha256");
     assert_false(file_exists(f.out));
     assemble_plan_close(&plan);
@@ -143,9 +141,9 @@ static void test_refusals(void **state) {
     Model *dense;
     DitConfig config = models_config(false);
     assert_ok(f.ctx, model_create(&dense, f.ctx, f.engine, &config, test_classes, 1));
-    assert_ok(f.ctx, model_write(dense, scratch_path(f.scratch, "dense"), DTYPE_F32, false));
+    assert_ok(f.ctx, model_write(dense, scratch_path(f.scratch, "dense"), STORAGE_F32, false));
     model_close(&dense);
-    assert_fails(f.ctx, assemble_plan(&plan, f.ctx, f.scratch->path, NULL, &free_of_limits, DTYPE_F32),
+    assert_fails(f.ctx, assemble_plan(&plan, f.ctx, f.scratch->path, NULL, &free_of_limits, STORAGE_F32),
                  KINDIT_ERROR_ARGUMENT, "dense");
     fixture_close(&f);
 }
