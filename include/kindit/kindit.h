@@ -52,8 +52,9 @@ typedef struct KinditProgress {
 } KinditProgress;
 
 typedef struct KinditContextSettings {
-    int threads; // 0: all processors
-    void *user;  // handed to each callback
+    int threads;    // 0: all processors
+    int64_t memory; // bytes: tailors leave memory when no drawing needs them; 0: no limit, they stay
+    void *user;     // handed to each callback
     void (*log)(void *user, KinditLogLevel level, const char *message);
     void (*progress)(void *user, const KinditProgress *progress);
     bool (*cancelled)(void *user); // polled between steps; true stops the work in an orderly way
@@ -78,6 +79,18 @@ const char *kindit_context_message(const KinditContext *ctx);
 // `classes`: comma-separated ids or names, of which alone the tailors are read; NULL for all there are.
 KinditStatus kindit_model_open(KinditModel **out, KinditContext *ctx, const char *path, const char *classes);
 void kindit_model_close(KinditModel **model);
+
+// Another handle on an open model, for another thread with a context of its own: the learngene, and each tailor in use,
+// is in memory once. It starts with the classes that `model` has now; from then on each handle has its own. The handles
+// may be closed in any order. `model` must not be in use by another thread meanwhile.
+KinditStatus kindit_model_share(KinditModel **out, KinditContext *ctx, const KinditModel *model);
+
+// Tailors come and go between two drawings; the learngene stays. Adding appends the class of a tailor file
+// (docs/formats.md), whose learngene must be this model's; one that does not fit, or is of a class that is open, is
+// refused with a message that names both sides, and the model is as before. Dropping takes a class, by id or name;
+// the indices of those after it move down by one. Other handles neither gain nor lose a class.
+KinditStatus kindit_model_add_tailor(KinditModel *model, const char *path);
+KinditStatus kindit_model_drop_tailor(KinditModel *model, const char *class_id);
 
 typedef struct KinditModelInfo {
     int image_size, channels; // of the images it draws

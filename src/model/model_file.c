@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "model/model_folder.h"
 #include "model/model_source.h"
+#include "model/tailor_store.h"
 
 KinditStatus model_open(Model **out, KinditContext *ctx, Engine *engine, const char *path, const char *classes) {
     ModelSource source;
@@ -43,6 +44,9 @@ KinditStatus model_create(Model **out, KinditContext *ctx, Engine *engine, const
 
 void model_close(Model **model) {
     if (!model || !*model) return;
+    for (int c = 0; c < (*model)->n_tailors; c++) tailor_store_drop((*model)->store, &(*model)->tailors[c]);
+    memory_free(&(*model)->tailors);
+    tailor_store_leave(&(*model)->store);
     params_close(&(*model)->params);
     dit_close(&(*model)->dit);
     memory_free(&(*model)->classes);

@@ -26,6 +26,9 @@ typedef struct Model {
     Dit *dit;
     ModelClass *classes; // [dit->config.n_classes]
     ParamSet params;
+    struct TailorStore *store; // NULL: params holds everything. Else the vectors are the store's, and those of tailors
+    struct Tailor **tailors;   // [n_tailors] are in memory while they are held: model_tailors.h, tailor_hold.h
+    int n_tailors;
     cJSON *config; // the whole document, so that what we don't know survives a rewrite
     ModelForm form;
     char learngene_sha256[65]; // of the learngene file when decomposed, "" otherwise
@@ -65,6 +68,11 @@ KinditStatus model_config_merge(cJSON **out, KinditContext *ctx, const cJSON *ba
 // the tensors.
 KinditStatus model_config_for_file(cJSON **out, KinditContext *ctx, const cJSON *base, const DitConfig *config,
                                    const ModelClass *classes, StorageType type);
+
+// The key of the first field, classes apart, in which two structures differ, and the value of each; NULL: none.
+const char *model_config_difference(const DitConfig *a, const DitConfig *b, int *of_a, int *of_b);
+// The rules for ids and names; `where` stands for their place in messages.
+KinditStatus model_class_check(KinditContext *ctx, const char *where, const char *id, const char *name);
 
 // The tensors of a parameter vector set as a file holds them; used by every writer and reader of weights (models,
 // learngene and tailor files, optimiser state). part: which rows.

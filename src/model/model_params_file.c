@@ -6,7 +6,7 @@
 
 #include "model/storage_file.h"
 
-enum { STAGE_FLOATS = 1 << 18 }; // what passes through host memory at a time; no row that a config allows is longer
+enum { STAGE_FLOATS = MODEL_PARAMS_STAGE_BYTES / sizeof(float) }; // what passes through host memory at a time
 
 typedef struct Segment {
     size_t first, n; // rows of the file's tensor
@@ -29,7 +29,7 @@ static int64_t rows_in_file(const ParamLayout *layout, const ParamsRows *rows, i
 }
 
 static int segment_count(const ParamsRows *rows) {
-    return rows->part == MODEL_PART_WHOLE ? rows->n_classes + 1 : 1;
+    return rows->part == MODEL_PART_WHOLE ? rows->n_classes + !rows->tailors_only : 1;
 }
 
 // Segment k of tensor i: a class each, the shared rows last.
@@ -49,9 +49,17 @@ static Segment segment_get(const ParamLayout *layout, const ParamsRows *rows, co
                      in_shared ? shared + (size_t)k * per_class * spec->row : params->tailor[k] + spec->tailor_offset};
 }
 
+// Room for a row of any tensor, however long.
+static size_t stage_size(const ParamLayout *layout) {
+    size_t n = STAGE_FLOATS;
+    for (int i = 0; i < layout->n_specs; i++)
+        if (layout->specs[i].row > n) n = layout->specs[i].row;
+    return n;
+}
+
 // Rows of the segment from `done` on that pass through the stage at once.
 static size_t segment_next(const Segment *segment, const ParamSpec *spec, size_t done) {
-    size_t left = segment->n - done, most = STAGE_FLOATS / spec->row;
+    size_t left = segment->n - done, most = spec->row < STAGE_FLOATS ? STAGE_FLOATS / spec->row : 1;
     return left < most ? left : most;
 }
 
@@ -122,7 +130,7 @@ KinditStatus model_params_load(const Safetensors *file, KinditContext *ctx, cons
                                const ParamsRows *rows, ParamSet *params) {
     TRY(model_params_check(file, ctx, layout, rows));
     float *stage;
-    TRY(memory_alloc(ctx, STAGE_FLOATS, sizeof *stage, &stage));
+    TRY(memory_alloc(ctx, stage_size(layout), sizeof *stage, &stage));
     KinditStatus status = KINDIT_OK;
     for (int i = 0; i < layout->n_specs && !status; i++) {
         const ParamSpec *spec = &layout->specs[i];
@@ -164,7 +172,7 @@ static KinditStatus gather_tensors(Arena *arena, KinditContext *ctx, const char 
                                    const ParamsRows *rows, const ParamSet *params, StorageType type, Tensor *tensors,
                                    int *n) {
     float *stage;
-    TRY(arena_alloc(arena, ctx, STAGE_FLOATS, sizeof *stage, &stage));
+    TRY(arena_alloc(arena, ctx, stage_size(layout), sizeof *stage, &stage));
     for (int i = 0; i < layout->n_specs; i++) {
         StorageBuffer buffer;
         int64_t n_rows = rows_in_file(layout, rows, i);
