@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "diffusion/sampler_memory.h"
 
 enum { MAX_BATCH = 1 << 16 };
 
@@ -154,9 +155,7 @@ static KinditStatus sampler_open(Sampler *s, const Model *model, const SamplerSe
                    .out_channels = dit_config_out_channels(config),
                    .plane = (size_t)config->image_size * (size_t)config->image_size};
     s->size = (size_t)s->channels * s->plane;
-    // Without classes both halves would be the same, and guidance between equals does nothing.
-    bool conditional = !settings->no_tailors || settings->keep_label_rows;
-    s->halves = settings->guidance != 1 && conditional;
+    s->halves = sampler_rows(settings, 1) == 2;
     KinditStatus status = open_buffers(s, draw);
     if (status != KINDIT_OK) sampler_close(s);
     return status;
