@@ -7,8 +7,8 @@
 
 static struct {
     const char *classes, *output, *budget, *sweep, *data;
-    int64_t n;
-    bool bf16, dry_run, force, json;
+    int64_t n, type; // type 0: the best, else a StorageType + 1
+    bool dry_run, force, json;
 } settings = {.n = 4};
 
 static const Option *assemble_options(int *n) {
@@ -19,8 +19,9 @@ static const Option *assemble_options(int *n) {
          "at most: bytes of weights (4MB, 3.5MiB), or any of bytes=4MB,params=1.2M,flops=3G,memory=16MB", 0, 0, NULL},
         {"--output", "-o", OPTION_STRING, &settings.output, "PATH",
          "model to write: a folder, or one file if the name ends in .safetensors", 0, 0, NULL},
-        {"--bf16", NULL, OPTION_FLAG, &settings.bf16, NULL,
-         "write bfloat16 (default: float32; within a budget whichever is better)", 0, 0, NULL},
+        {"--type", NULL, OPTION_CHOICE, &settings.type, "best|" STORAGE_NAMES,
+         "how to store the weights (default best: f32, within a budget what is best of f32, bf16 and int8)", 0, 0,
+         NULL},
         {"--dry-run", NULL, OPTION_FLAG, &settings.dry_run, NULL, "show the plan, write nothing", 0, 0, NULL},
         {"--force", NULL, OPTION_FLAG, &settings.force, NULL, "replace what is there", 0, 0, NULL},
         {"--json", NULL, OPTION_FLAG, &settings.json, NULL, "print the plan as JSON", 0, 0, NULL},
@@ -97,24 +98,24 @@ static void print_table(const Assembly *assembly, const BudgetCost *limits, cons
 
 // ---- the command ---------------------------------------------------------------------------------------------------
 
-// The types allowed; *n of them.
-static const StorageType *allowed_types(int *n) {
-    static const StorageType types[] = {STORAGE_F32, STORAGE_BF16};
-    *n = settings.bf16 ? 1 : 2;
-    return types + settings.bf16;
+static KinditStatus choose(const Assembly *assembly, const BudgetCost *limits, BudgetPlan *plan) {
+    const StorageType one = (StorageType)(settings.type - 1);
+    return settings.type ? assembly_plan(assembly, limits, &one, 1, plan)
+                         : assembly_plan(assembly, limits, assembly_types, ASSEMBLY_TYPES, plan);
 }
 
+// Of the type asked for, or of all there are: what a budget would not choose is worth seeing here.
 static KinditStatus sweep(const Assembly *assembly) {
+    static const StorageType all[STORAGE_TYPES] = {STORAGE_F32, STORAGE_BF16, STORAGE_INT8, STORAGE_INT4};
     SweepSettings sweeping = {.folder = settings.sweep, .data = settings.data, .n_per_class = (int)settings.n};
-    sweeping.types = allowed_types(&sweeping.n_types);
+    sweeping.types = settings.type ? all + settings.type - 1 : all;
+    sweeping.n_types = settings.type ? 1 : STORAGE_TYPES;
     return sweep_run(assembly, &sweeping);
 }
 
 static KinditStatus run(const Assembly *assembly, const BudgetCost *limits, const char *source) {
     BudgetPlan plan;
-    int n_types;
-    const StorageType *types = allowed_types(&n_types);
-    TRY(assembly_plan(assembly, limits, types, n_types, &plan));
+    TRY(choose(assembly, limits, &plan));
     if (!settings.json) print_table(assembly, limits, &plan);
     fflush(stdout); // the plan comes before the work
     if (!settings.dry_run) TRY(assembly_write(assembly, &plan.choice, settings.output, settings.force));
@@ -151,7 +152,8 @@ const Command command_assemble = {
     .summary = "put a model together from a learngene and the tailors of some classes, within a budget",
     .arguments = "SOURCE (-o PATH | --dry-run | --sweep DIR) [options]",
     .examples = "kindit assemble parts --classes A,B,C -o abc.safetensors\n"
-                "kindit assemble parts --budget 3MB -o small.safetensors\n"
+                "kindit assemble parts --budget 1.5MB -o small.safetensors\n"
+                "kindit assemble parts --type int8 -o int8.safetensors\n"
                 "kindit assemble parts --classes K,i,n,d --budget params=1.1M,memory=16MB --dry-run --json\n"
                 "kindit assemble models/letters.safetensors --sweep curve --data data/glyphs",
     .notes =
