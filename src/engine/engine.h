@@ -21,6 +21,9 @@ void engine_close(Engine **engine);
 int engine_threads(const Engine *engine);
 // What runs the products here: "libxsmm 1.17 (hsw)", "OpenBLAS 0.3.21 (Zen)", "plain C (AVX2)".
 const char *engine_describe(const Engine *engine);
+// What multiplies bf16: "AMX", or "fp32" where the processor has nothing better. KINDIT_BF16 in the environment names
+// it.
+const char *engine_describe_bf16(void);
 
 // ---- memory --------------------------------------------------------------------------------------------------------
 KinditStatus engine_alloc(Engine *engine, size_t n, float **out);   // zeroed, 64-byte aligned; freed with engine_free

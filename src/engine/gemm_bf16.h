@@ -1,0 +1,31 @@
+// The serial product of bf16 operands with sums in fp32, by the tiles of Intel's AMX. Where there are none, products of
+// bf16 rows are taken in fp32 (gemm.c). (AVX-512's dot products of pairs measured slower than its fp32 on such a
+// machine.)
+//
+// Operands are padded with zeros to whole steps of BF16_STEP terms. B is kept in pairs: its rows 2i and 2i + 1 lie
+// interleaved, (k / 2, ldb, 2), so that what one instruction multiplies lies side by side.
+#ifndef ENGINE_GEMM_BF16_H
+#define ENGINE_GEMM_BF16_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/context.h"
+
+enum { BF16_STEP = 32 }; // terms that an AMX tile sums at once
+
+// Chooses for the whole process: AMX where it works, or what the environment's KINDIT_BF16 names: amx or fp32 (unknown
+// or unusable: KINDIT_ERROR_ARGUMENT).
+KinditStatus gemm_bf16_choose(KinditContext *ctx);
+bool gemm_bf16_is_native(void); // false: it must not be called
+
+// C (m, n) = [C +] A B, k a multiple of BF16_STEP; A's rows are lda elements apart, B's pairs of rows 2 ldb. What a
+// row gets does not depend on the other rows.
+void gemm_bf16(int m, int n, int k, const uint16_t *A, int lda, const uint16_t *B, int ldb, float *C, int ldc,
+               bool accumulate);
+
+// The same in plain C, on any processor: its twin.
+void gemm_bf16_plain(int m, int n, int k, const uint16_t *A, int lda, const uint16_t *B, int ldb, float *C, int ldc,
+                     bool accumulate);
+
+#endif
