@@ -52,8 +52,9 @@ typedef struct KinditProgress {
 } KinditProgress;
 
 typedef struct KinditContextSettings {
-    int threads; // 0: all processors
-    void *user;  // handed to each callback
+    int threads;    // 0: all processors
+    int64_t memory; // bytes: tailors leave memory when no drawing needs them; 0: no limit, they stay
+    void *user;     // handed to each callback
     void (*log)(void *user, KinditLogLevel level, const char *message);
     void (*progress)(void *user, const KinditProgress *progress);
     bool (*cancelled)(void *user); // polled between steps; true stops the work in an orderly way
@@ -78,6 +79,18 @@ const char *kindit_context_message(const KinditContext *ctx);
 // `classes`: comma-separated ids or names, of which alone the tailors are read; NULL for all there are.
 KinditStatus kindit_model_open(KinditModel **out, KinditContext *ctx, const char *path, const char *classes);
 void kindit_model_close(KinditModel **model);
+
+// Another handle on an open model, for another thread with a context of its own: the learngene, and each tailor in use,
+// is in memory once. It starts with the classes that `model` has now; from then on each handle has its own. The handles
+// may be closed in any order. `model` must not be in use by another thread meanwhile.
+KinditStatus kindit_model_share(KinditModel **out, KinditContext *ctx, const KinditModel *model);
+
+// Tailors come and go between two drawings; the learngene stays. Adding appends the class of a tailor file
+// (docs/formats.md), whose learngene must be this model's; one that does not fit, or is of a class that is open, is
+// refused with a message that names both sides, and the model is as before. Dropping takes a class, by id or name;
+// the indices of those after it move down by one. Other handles neither gain nor lose a class.
+KinditStatus kindit_model_add_tailor(KinditModel *model, const char *path);
+KinditStatus kindit_model_drop_tailor(KinditModel *model, const char *class_id);
 
 typedef struct KinditModelInfo {
     int image_size, channels; // of the images it draws
@@ -142,17 +155,31 @@ KinditStatus kindit_sample_to_png(KinditModel *model, const KinditSampleSettings
 KinditStatus kindit_decompose(KinditModel *model, const char *folder);
 
 typedef struct KinditAssembleSettings {
-    const char *classes;    // in order of preference; NULL: all there are
-    int64_t max_bytes;      // of the weights written (the file's header comes on top); 0: no limit
-    int64_t max_parameters; // 0: no limit
-    bool bf16;              // write bfloat16 instead of float32
+    const char *classes; // in order of preference; NULL: all there are
+    // Limits, 0 for none. Within them the best model is composed: fewer classes, fewer components of the learngene and
+    // of each tailor (the weakest go), bfloat16; what is best, src/kind/budget.h defines.
+    int64_t max_bytes; // of the weights written (the file's header comes on top)
+    int64_t max_parameters;
+    double max_flops;   // of one pass of one image with its tailor
+    int64_t max_memory; // bytes, of drawing one image with guidance
+    bool bf16;          // write bfloat16 whatever fits
 } KinditAssembleSettings;
 KinditAssembleSettings kindit_assemble_settings_default(void); // all zero
 
-// Builds a model from the learngene in `source` and as many of the classes as fit, and writes it to `path` (a folder,
-// or one file if it ends in .safetensors).
+typedef struct KinditAssemblePlan {
+    int n_classes;             // the first of those asked for
+    int n_learngene, n_tailor; // components
+    bool bf16;
+    int64_t bytes, parameters, memory; // as the limits count them
+    double flops;
+    double loss; // share of the weights' energy lost, mean of the classes
+} KinditAssemblePlan;
+
+// Builds a model from the learngene and the tailors in `source` and writes it to `path` (a folder, or one file if it
+// ends in .safetensors); NULL: plans only. `plan` may be NULL. Limits that cannot be met are an argument error whose
+// message says what the smallest model takes.
 KinditStatus kindit_assemble(KinditContext *ctx, const KinditAssembleSettings *settings, const char *source,
-                             const char *path);
+                             const char *path, KinditAssemblePlan *plan);
 
 // ---- training ------------------------------------------------------------------------------------------------------
 

@@ -1,17 +1,32 @@
 #include "api/internal.h"
 
-KinditStatus kindit_model_open(KinditModel **out, KinditContext *ctx, const char *path, const char *classes) {
+static KinditStatus create(KinditModel **out, KinditContext *ctx) {
     *out = NULL;
-    KinditModel *model;
-    TRY(memory_alloc(ctx, 1, sizeof *model, &model));
-    model->ctx = ctx;
-    KinditStatus status = engine_create(&model->engine, ctx);
-    if (!status) status = model_open(&model->model, ctx, model->engine, path, classes);
-    if (status)
-        kindit_model_close(&model);
-    else
-        *out = model;
+    TRY(memory_alloc(ctx, 1, sizeof **out, out));
+    (*out)->ctx = ctx;
+    return engine_create(&(*out)->engine, ctx);
+}
+
+KinditStatus kindit_model_open(KinditModel **out, KinditContext *ctx, const char *path, const char *classes) {
+    KinditStatus status = create(out, ctx);
+    if (!status) status = model_open_shared(&(*out)->model, ctx, (*out)->engine, path, classes);
+    if (status) kindit_model_close(out);
     return status;
+}
+
+KinditStatus kindit_model_share(KinditModel **out, KinditContext *ctx, const KinditModel *model) {
+    KinditStatus status = create(out, ctx);
+    if (!status) status = model_share(&(*out)->model, ctx, (*out)->engine, model->model);
+    if (status) kindit_model_close(out);
+    return status;
+}
+
+KinditStatus kindit_model_add_tailor(KinditModel *model, const char *path) {
+    return model_add_tailor(model->model, path);
+}
+
+KinditStatus kindit_model_drop_tailor(KinditModel *model, const char *class_id) {
+    return model_drop_tailor(model->model, class_id);
 }
 
 void kindit_model_close(KinditModel **model) {

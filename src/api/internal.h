@@ -2,7 +2,7 @@
 #ifndef API_INTERNAL_H
 #define API_INTERNAL_H
 
-#include "model/model_file.h"
+#include "model/model_tailors.h"
 
 struct KinditModel {
     KinditContext *ctx; // borrowed

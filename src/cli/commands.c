@@ -3,10 +3,16 @@
 
 #include "cli/help.h"
 
+#ifdef KINDIT_RUNTIME_ONLY // what a small device needs; cmake/runtime.cmake builds no more
+const Command *const cli_commands[] = {
+    &command_sample, &command_decompose, &command_assemble, &command_info, &command_help, NULL,
+};
+#else
 const Command *const cli_commands[] = {
     &command_data, &command_pretrain, &command_sample, &command_decompose, &command_assemble, &command_eval,
     &command_info, &command_bench,    &command_debug,  &command_report,    &command_help,     NULL,
 };
+#endif
 
 static struct { bool man; } settings;
 

@@ -61,7 +61,7 @@ void help_overview(void) {
                 "kindit decompose models/letters.safetensors -o parts\n"
                 "kindit assemble parts --classes A,B -o small.safetensors\n"
                 "kindit info small.safetensors\n"
-                "kindit help pretrain",
+                "kindit help sample",
                 "  ");
     printf("\nUsage: kindit COMMAND [arguments]\n\nCommands:\n");
     for (const Command *const *command = cli_commands; *command; command++)

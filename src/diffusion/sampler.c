@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "diffusion/sampler_memory.h"
 
 enum { MAX_BATCH = 1 << 16 };
 
@@ -17,6 +18,7 @@ typedef struct Sampler {
     int batch, channels, out_channels;
     size_t plane, size; // floats of a channel, of an image
     DitWorkspace *workspace;
+    TailorHold hold; // of the batch's tailors
     ClassGate gate;
     ParamSet label_rows; // with keep_label_rows: tailors that are zero but for their label row
     float *x, *output;   // (batch or 2 batch, C, S, S), (same, C or 2C, S, S)
@@ -88,19 +90,33 @@ static KinditStatus open_label_rows(Sampler *s) {
     const ParamLayout *layout = &model->dit->layout;
     const ParamSpec *label = &layout->specs[model->dit->label];
     TRY(params_alloc(&s->label_rows, model->engine, model->ctx, layout, model->params.n_classes));
-    for (int c = 0; c < model->params.n_classes; c++)
+    for (int c = 0; c < model->params.n_classes; c++) {
+        TRY(tailor_hold_take(&s->hold, &c, 1));
         engine_copy(model->engine, s->label_rows.tailor[c] + label->tailor_offset,
-                    model->params.tailor[c] + label->tailor_offset, label->row);
-    return KINDIT_OK;
+                    s->hold.params.tailor[c] + label->tailor_offset, label->row);
+    }
+    return tailor_hold_take(&s->hold, NULL, 0);
 }
 
-static KinditStatus open_buffers(Sampler *s) {
+// An upper bound on the different classes of a batch: its runs of equal labels.
+static int most_classes(const Sampler *s, const Draw *draw) {
+    int most = 0;
+    for (int at = 0; at < draw->n; at += s->batch) {
+        int end = at + s->batch < draw->n ? at + s->batch : draw->n, runs = 1;
+        for (int i = at + 1; i < end; i++) runs += draw->labels[i] != draw->labels[i - 1];
+        if (runs > most) most = runs;
+    }
+    return most < s->model->dit->config.n_classes ? most : s->model->dit->config.n_classes;
+}
+
+static KinditStatus open_buffers(Sampler *s, const Draw *draw) {
     Engine *engine = s->model->engine;
     KinditContext *ctx = s->model->ctx;
     const Dit *dit = s->model->dit;
     const size_t rows = (size_t)(s->halves ? 2 * s->batch : s->batch);
     const int n_classes = dit->config.n_classes, slots = s->batch < n_classes ? s->batch : n_classes;
     const DitMode mode = {.pack = true, .type = s->settings.bf16 ? ENGINE_BF16 : ENGINE_F32};
+    TRY(tailor_hold_create(&s->hold, s->model, most_classes(s, draw)));
     TRY(dit_workspace_create(&s->workspace, dit, engine, (int)rows, mode));
     TRY(gate_create(&s->gate, engine, ctx, (int)rows, n_classes, slots, dit->layout.n_tailor, false));
     TRY(engine_alloc(engine, rows * s->size, &s->x));
@@ -126,22 +142,21 @@ static void sampler_close(Sampler *s) {
     engine_free(engine, &s->output);
     engine_free(engine, &s->x);
     gate_close(&s->gate);
+    tailor_hold_close(&s->hold);
     dit_workspace_close(&s->workspace);
 }
 
-static KinditStatus sampler_open(Sampler *s, const Model *model, const SamplerSettings *settings, int n) {
+static KinditStatus sampler_open(Sampler *s, const Model *model, const SamplerSettings *settings, const Draw *draw) {
     const DitConfig *config = &model->dit->config;
     *s = (Sampler){.model = model,
                    .settings = *settings,
-                   .batch = settings->batch < n ? settings->batch : n,
+                   .batch = settings->batch < draw->n ? settings->batch : draw->n,
                    .channels = config->channels,
                    .out_channels = dit_config_out_channels(config),
                    .plane = (size_t)config->image_size * (size_t)config->image_size};
     s->size = (size_t)s->channels * s->plane;
-    // Without classes both halves would be the same, and guidance between equals does nothing.
-    bool conditional = !settings->no_tailors || settings->keep_label_rows;
-    s->halves = settings->guidance != 1 && conditional;
-    KinditStatus status = open_buffers(s);
+    s->halves = sampler_rows(settings, 1) == 2;
+    KinditStatus status = open_buffers(s, draw);
     if (status != KINDIT_OK) sampler_close(s);
     return status;
 }
@@ -181,7 +196,7 @@ static SamplerStep ddim_step(const Sampler *s, int i) {
 }
 
 // Names the tailors of images at .. at + n - 1; those of the unconditional half have no class.
-static void open_classes(Sampler *s, const Draw *draw, int at, int n) {
+static KinditStatus open_classes(Sampler *s, const Draw *draw, int at, int n) {
     const int null_label = s->model->dit->config.n_classes, rows = s->halves ? 2 * n : n;
     for (int i = 0; i < rows; i++) s->labels[i] = i < n ? draw->labels[at + i] : null_label;
     dit_workspace_repack(s->workspace);
@@ -191,8 +206,10 @@ static void open_classes(Sampler *s, const Draw *draw, int at, int n) {
     } else if (s->settings.no_tailors) {
         gate_shut(&s->gate, rows);
     } else {
-        gate_open(&s->gate, &s->model->params, s->labels, rows);
+        TRY(tailor_hold_take(&s->hold, s->labels, rows));
+        gate_open(&s->gate, &s->hold.params, s->labels, rows);
     }
+    return KINDIT_OK;
 }
 
 // output (n, C or 2C, S, S) = the model's answer for x (n, C, S, S), guided.
@@ -236,7 +253,7 @@ static KinditStatus draw_batch(Sampler *s, const Draw *draw, int at, int n) {
     Engine *engine = s->model->engine;
     KinditContext *ctx = s->model->ctx;
     const size_t offset = (size_t)at * s->size, length = (size_t)n * s->size;
-    open_classes(s, draw, at, n);
+    TRY(open_classes(s, draw, at, n));
     if (draw->start)
         engine_upload(engine, s->x, draw->start + offset, length);
     else
@@ -267,7 +284,7 @@ static KinditStatus sampler_draw(const Model *model, const SamplerSettings *sett
     TRY(check_settings(model, settings, draw->n, draw->labels));
     if (draw->n == 0) return KINDIT_OK;
     Sampler sampler;
-    TRY(sampler_open(&sampler, model, settings, draw->n));
+    TRY(sampler_open(&sampler, model, settings, draw));
     draw->began = clock_seconds();
     KinditStatus status = KINDIT_OK;
     for (int at = 0; at < draw->n && status == KINDIT_OK; at += sampler.batch) {

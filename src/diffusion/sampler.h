@@ -5,7 +5,7 @@
 
 #include "diffusion/schedule.h"
 #include "kind/gate.h"
-#include "model/model_file.h"
+#include "model/tailor_hold.h"
 
 typedef enum SamplerMethod { SAMPLER_DDPM, SAMPLER_DDIM } SamplerMethod;
 typedef enum GuidanceChannels { GUIDANCE_FIRST_3, GUIDANCE_ALL } GuidanceChannels; // of epsilon; DiT's code guides 3

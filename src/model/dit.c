@@ -70,6 +70,7 @@ static KinditStatus dit_declare_all(Dit *dit) {
     ParamSpec *conv = &dit->layout.specs[dit->x_embedder.param[0]]; // a Conv2d in the file; the same floats
     conv->n_dims = 4;
     memcpy(conv->shape, (int64_t[]){D, config->channels, p, p}, sizeof conv->shape);
+    conv->quantise = false; // the layers that see pixels: few numbers, and every one of their errors is seen
 
     dit->t_in = dit_linear(&linear_dense, config, 1, DIT_FREQUENCIES, D, LINEAR_INIT_NORMAL);
     TRY(dit_declare(dit, &dit->t_in, "t_embedder.mlp.0", 0));
@@ -80,7 +81,9 @@ static KinditStatus dit_declare_all(Dit *dit) {
     dit->final_adaln = dit_linear(&linear_dense, config, 1, D, 2 * D, LINEAR_INIT_ZERO);
     TRY(dit_declare(dit, &dit->final_adaln, "final_layer.adaLN_modulation.1", 0));
     dit->final_linear = dit_linear(&linear_dense, config, T, D, patch_out, LINEAR_INIT_ZERO);
-    return dit_declare(dit, &dit->final_linear, "final_layer.linear", 0);
+    TRY(dit_declare(dit, &dit->final_linear, "final_layer.linear", 0));
+    dit->layout.specs[dit->final_linear.param[0]].quantise = false;
+    return KINDIT_OK;
 }
 
 KinditStatus dit_create(Dit **out, KinditContext *ctx, const DitConfig *config) {

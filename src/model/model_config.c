@@ -45,7 +45,7 @@ static bool name_is_valid(const char *name) {
     return length > 0 && length < DIT_CLASS_NAME_SIZE;
 }
 
-static KinditStatus check_class(KinditContext *ctx, const char *where, const char *id, const char *name) {
+KinditStatus model_class_check(KinditContext *ctx, const char *where, const char *id, const char *name) {
     if (!id_is_valid(id))
         return context_fail(ctx, KINDIT_ERROR_FORMAT,
                             "%s: class id \"%.80s\": expected 1 to %d letters, digits, '-', '_' or '.', no '.' first",
@@ -98,8 +98,8 @@ static KinditStatus parse_classes(const cJSON *array, KinditContext *ctx, const 
         const char *id, *name;
         TRY(json_get_string(item, ctx, where, "id", &id));
         TRY(json_get_string(item, ctx, where, "name", &name));
-        TRY(check_class(ctx, where, id, name));
-        strcpy(out[c].id, id); // check_class bounds both
+        TRY(model_class_check(ctx, where, id, name));
+        strcpy(out[c].id, id); // model_class_check bounds both
         strcpy(out[c].name, name);
     }
     return check_unique(ctx, where, out, n);
@@ -127,6 +127,22 @@ static KinditStatus parse_fields(const cJSON *json, KinditContext *ctx, const ch
     for (int i = 0; i < N_BOOL_FIELDS; i++)
         TRY(json_get_bool(json, ctx, where, bool_fields[i].key, (bool *)((char *)config + bool_fields[i].offset)));
     return KINDIT_OK;
+}
+
+const char *model_config_difference(const DitConfig *a, const DitConfig *b, int *of_a, int *of_b) {
+    *of_a = a->factored, *of_b = b->factored;
+    if (*of_a != *of_b) return "factored";
+    for (int i = 0; i < N_INT_FIELDS; i++) {
+        *of_a = *(const int *)((const char *)a + int_fields[i].offset);
+        *of_b = *(const int *)((const char *)b + int_fields[i].offset);
+        if (*of_a != *of_b) return int_fields[i].key;
+    }
+    for (int i = 0; i < N_BOOL_FIELDS; i++) {
+        *of_a = *(const bool *)((const char *)a + bool_fields[i].offset);
+        *of_b = *(const bool *)((const char *)b + bool_fields[i].offset);
+        if (*of_a != *of_b) return bool_fields[i].key;
+    }
+    return NULL;
 }
 
 KinditStatus model_config_parse(const cJSON *json, KinditContext *ctx, const char *name, DitConfig *config,
@@ -175,7 +191,7 @@ static bool build_fields(cJSON *document, const DitConfig *config) {
 KinditStatus model_config_build(cJSON **out, KinditContext *ctx, const DitConfig *config, const ModelClass *classes) {
     *out = NULL;
     TRY(dit_config_check(config, ctx));
-    for (int c = 0; c < config->n_classes; c++) TRY(check_class(ctx, "config", classes[c].id, classes[c].name));
+    for (int c = 0; c < config->n_classes; c++) TRY(model_class_check(ctx, "config", classes[c].id, classes[c].name));
     TRY(check_unique(ctx, "config", classes, config->n_classes));
     cJSON *document = cJSON_CreateObject();
     if (!build_fields(document, config) || !build_classes(document, classes, config->n_classes)) {

@@ -25,6 +25,9 @@ typedef struct Model {
     Dit *dit;
     ModelClass *classes; // [dit->config.n_classes]
     ParamSet params;
+    struct TailorStore *store; // NULL: params holds everything. Else the vectors are the store's, and those of tailors
+    struct Tailor **tailors;   // [n_tailors] are in memory while they are held: model_tailors.h, tailor_hold.h
+    int n_tailors;
     cJSON *config; // the whole document, so that what we don't know survives a rewrite
     ModelForm form;
     char learngene_sha256[65]; // of the learngene file when decomposed, "" otherwise
@@ -33,6 +36,10 @@ typedef struct Model {
 // `classes`: comma-separated ids or names, "" for none, NULL for all the file holds; the model has them in that order.
 // Only those tailors are read. A run folder opens its newest complete checkpoint; a learngene file alone has no class.
 KinditStatus model_open(Model **out, KinditContext *ctx, Engine *engine, const char *path, const char *classes);
+// A new model, all of its weights zero. `base`: a config document whose other keys (training settings, keys of others)
+// it keeps, or NULL.
+KinditStatus model_create_blank(Model **out, KinditContext *ctx, Engine *engine, const DitConfig *config,
+                                const ModelClass *classes, const cJSON *base);
 // A new model with initial weights.
 KinditStatus model_create(Model **out, KinditContext *ctx, Engine *engine, const DitConfig *config,
                           const ModelClass *classes, uint64_t seed);
@@ -59,6 +66,11 @@ KinditStatus model_config_build(cJSON **out, KinditContext *ctx, const DitConfig
 // model_config_build with what else `base` holds (training settings, keys of others), but no hashes of parts.
 KinditStatus model_config_merge(cJSON **out, KinditContext *ctx, const cJSON *base, const DitConfig *config,
                                 const ModelClass *classes);
+
+// The key of the first field, classes apart, in which two structures differ, and the value of each; NULL: none.
+const char *model_config_difference(const DitConfig *a, const DitConfig *b, int *of_a, int *of_b);
+// The rules for ids and names; `where` stands for their place in messages.
+KinditStatus model_class_check(KinditContext *ctx, const char *where, const char *id, const char *name);
 
 // The tensors of a parameter vector set as a file holds them; used by every writer and reader of weights (models,
 // learngene and tailor files, optimiser state). part: which rows.

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-enum { STAGE_FLOATS = 1 << 18 }; // what passes through host memory at a time
+enum { STAGE_FLOATS = MODEL_PARAMS_STAGE_BYTES / sizeof(float) }; // what passes through host memory at a time
 
 typedef struct Segment {
     size_t first, n; // elements of the file's tensor
@@ -27,7 +27,7 @@ static int64_t rows_in_file(const ParamLayout *layout, const ParamsRows *rows, i
 }
 
 static int segment_count(const ParamsRows *rows) {
-    return rows->part == MODEL_PART_WHOLE ? rows->n_classes + 1 : 1;
+    return rows->part == MODEL_PART_WHOLE ? rows->n_classes + !rows->tailors_only : 1;
 }
 
 // Segment k of tensor i: a class each, the shared rows last.
@@ -53,10 +53,27 @@ static void shape_in_file(const ParamLayout *layout, const ParamsRows *rows, int
     shape[0] = rows_in_file(layout, rows, i);
 }
 
+// The rows of a file that holds a part of a model with n_classes classes.
+static ParamsRows rows_of_part(ModelPart part, int class_index, int n_classes) {
+    return (ParamsRows){.part = part,
+                        .class_index = class_index,
+                        .n_classes = n_classes,
+                        .n_file_classes = n_classes,
+                        .class_table = -1};
+}
+
 size_t model_params_count(const ParamLayout *layout, ModelPart part, int n_classes) {
-    ParamsRows rows = {.part = part, .n_classes = n_classes, .n_file_classes = n_classes, .class_table = -1};
+    ParamsRows rows = rows_of_part(part, 0, n_classes);
     size_t n = 0;
     for (int i = 0; i < layout->n_specs; i++) n += (size_t)rows_in_file(layout, &rows, i) * layout->specs[i].row;
+    return n;
+}
+
+size_t model_params_bytes(const ParamLayout *layout, ModelPart part, int n_classes, StorageType type) {
+    ParamsRows rows = rows_of_part(part, 0, n_classes);
+    size_t n = 0;
+    for (int i = 0; i < layout->n_specs; i++)
+        n += (size_t)rows_in_file(layout, &rows, i) * storage_row_bytes(type, &layout->specs[i]);
     return n;
 }
 
@@ -127,19 +144,11 @@ KinditStatus model_params_load(const Safetensors *file, KinditContext *ctx, cons
     return status;
 }
 
-static ParamsRows own_rows(const ParamSet *params, ModelPart part, int class_index) {
-    return (ParamsRows){.part = part,
-                        .class_index = class_index,
-                        .n_classes = params->n_classes,
-                        .n_file_classes = params->n_classes,
-                        .class_table = -1};
-}
-
 KinditStatus model_params_read(KinditContext *ctx, const char *path, const ParamLayout *layout, ParamSet *params,
                                ModelPart part, int class_index) {
     Safetensors file;
     TRY(safetensors_open(&file, ctx, path));
-    ParamsRows rows = own_rows(params, part, class_index);
+    ParamsRows rows = rows_of_part(part, class_index, params->n_classes);
     KinditStatus status = model_params_load(&file, ctx, layout, &rows, params);
     safetensors_close(&file);
     return status;
@@ -186,7 +195,7 @@ KinditStatus model_params_write(KinditContext *ctx, const char *path, const Para
     if (dtype != DTYPE_F32 && dtype != DTYPE_BF16)
         return context_fail(ctx, KINDIT_ERROR_ARGUMENT, "%s: weights are written as F32 or BF16, not %s", path,
                             dtype_name(dtype));
-    ParamsRows rows = own_rows(params, part, class_index);
+    ParamsRows rows = rows_of_part(part, class_index, params->n_classes);
     Arena arena = {0};
     Tensor *tensors;
     int n = 0;

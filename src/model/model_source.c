@@ -5,6 +5,8 @@
 #include "base/json.h"
 #include "model/model_params_file.h"
 #include "model/model_run.h"
+#include "model/tailor_file.h"
+#include "model/tailor_folder.h"
 
 // ---- shapes --------------------------------------------------------------------------------------------------------
 
@@ -54,6 +56,28 @@ static KinditStatus read_own_config(ModelSource *source, KinditContext *ctx) {
     return json_parse(&source->config, ctx, path, text, strlen(text));
 }
 
+// The hash that config.json has for a part (its path in the folder); one that it lacks is a format error.
+static KinditStatus find_hash(const ModelSource *source, KinditContext *ctx, const char *part, const char **out) {
+    char config_path[1024];
+    const cJSON *hashes;
+    *out = NULL;
+    TRY(file_path(config_path, ctx, "%s/config.json", source->folder));
+    TRY(json_get_object(source->config, ctx, config_path, "sha256", &hashes));
+    return json_get_string(hashes, ctx, config_path, part, out);
+}
+
+// The hash of the learngene that all tailors must name: what config.json says, or that of the file opened alone.
+static KinditStatus read_learngene_hash(ModelSource *source, KinditContext *ctx) {
+    const char *sha256;
+    if (!source->folder[0]) {
+        file_sha256(source->weights.map.data, source->weights.map.size, source->learngene_sha256);
+        return KINDIT_OK;
+    }
+    TRY(find_hash(source, ctx, "learngene.safetensors", &sha256));
+    snprintf(source->learngene_sha256, sizeof source->learngene_sha256, "%s", sha256);
+    return KINDIT_OK;
+}
+
 static KinditStatus read_config(ModelSource *source, KinditContext *ctx) {
     char path[1024];
     TRY(file_path(path, ctx, "%s", source->weights.path));
@@ -67,7 +91,10 @@ static KinditStatus read_config(ModelSource *source, KinditContext *ctx) {
     if (source->form == MODEL_DECOMPOSED && !source->dit_config.factored)
         return context_fail(ctx, KINDIT_ERROR_FORMAT, "%s: a decomposed model: expected kind \"kind\", found \"dense\"",
                             path);
-    return KINDIT_OK;
+    source->n_listed = source->dit_config.n_classes;
+    if (source->form == MODEL_DECOMPOSED) TRY(read_learngene_hash(source, ctx));
+    if (source->form != MODEL_DECOMPOSED || !source->folder[0]) return KINDIT_OK;
+    return tailor_folder_find(ctx, source->folder, &source->classes, &source->dit_config.n_classes);
 }
 
 KinditStatus model_source_open(ModelSource *out, KinditContext *ctx, const char *path) {
@@ -157,10 +184,33 @@ KinditStatus model_source_choose(const ModelSource *source, KinditContext *ctx, 
 
 // ---- parts ---------------------------------------------------------------------------------------------------------
 
-static KinditStatus open_tailor(const ModelSource *source, KinditContext *ctx, const char *id, Safetensors *out) {
-    char path[1024];
+// The file in the place of class c is another's. Where nothing lists it, its name is all that says otherwise.
+static KinditStatus fail_other_class(const ModelSource *source, KinditContext *ctx, const char *path, int c,
+                                     const ModelClass *found) {
+    const char *id = source->classes[c].id;
+    for (int other = 0; other < source->dit_config.n_classes && c >= source->n_listed; other++)
+        if (strcmp(source->classes[other].id, found->id) == 0)
+            return context_fail(
+                ctx, KINDIT_ERROR_FORMAT,
+                "class \"%s\" twice: %.300s holds it, and so does %.300s/tailors/%s.safetensors: remove "
+                "one of them",
+                found->id, path, source->folder, found->id);
+    return context_fail(ctx, KINDIT_ERROR_FORMAT, "%.400s: expected the tailor of class \"%s\", found \"%s\"%s", path,
+                        id, found->id, c < source->n_listed ? "" : ": name the file as its class");
+}
+
+KinditStatus model_source_open_tailor(const ModelSource *source, KinditContext *ctx, int c, Safetensors *out) {
+    const char *id = source->classes[c].id;
+    char path[1024], config_path[1024];
+    ModelClass found;
+    TRY(file_path(config_path, ctx, "%s/config.json", source->folder));
     TRY(file_path(path, ctx, "%s/tailors/%s.safetensors", source->folder, id));
-    return safetensors_open(out, ctx, path);
+    TailorFit fit = {&source->dit_config, config_path, source->weights.path, source->learngene_sha256};
+    TRY(tailor_file_open(out, ctx, path, &fit, &found));
+    KinditStatus status = KINDIT_OK;
+    if (strcmp(found.id, id) != 0) status = fail_other_class(source, ctx, path, c, &found);
+    if (status) safetensors_close(out);
+    return status;
 }
 
 static ParamsRows weights_rows(const ModelSource *source, const Dit *dit, const int *chosen, int n_chosen) {
@@ -181,7 +231,7 @@ KinditStatus model_source_check(const ModelSource *source, KinditContext *ctx, c
     TRY(model_params_check(&source->weights, ctx, &dit->layout, &rows));
     for (int i = 0; i < n_chosen && source->form == MODEL_DECOMPOSED; i++) {
         Safetensors file;
-        TRY(open_tailor(source, ctx, source->classes[chosen[i]].id, &file));
+        TRY(model_source_open_tailor(source, ctx, chosen[i], &file));
         rows = tailor_rows(i);
         KinditStatus status = model_params_check(&file, ctx, &dit->layout, &rows);
         safetensors_close(&file);
@@ -190,48 +240,47 @@ KinditStatus model_source_check(const ModelSource *source, KinditContext *ctx, c
     return KINDIT_OK;
 }
 
-// The file, byte for byte, is the one config.json was written for. `part` is its path in the folder.
+// The file, byte for byte, is the one config.json was written for.
 static KinditStatus verify_hash(const ModelSource *source, KinditContext *ctx, const Safetensors *file,
                                 const char *part, char sha256[65]) {
-    char config_path[1024];
-    const cJSON *hashes;
     const char *expected;
+    TRY(find_hash(source, ctx, part, &expected));
     file_sha256(file->map.data, file->map.size, sha256);
-    if (!source->folder[0]) return KINDIT_OK; // a learngene alone: there is nothing to hold it to
-    TRY(file_path(config_path, ctx, "%s/config.json", source->folder));
-    TRY(json_get_object(source->config, ctx, config_path, "sha256", &hashes));
-    TRY(json_get_string(hashes, ctx, config_path, part, &expected));
-    if (strcmp(expected, sha256) != 0)
-        return context_fail(ctx, KINDIT_ERROR_FORMAT,
-                            "%.400s: damaged or exchanged: sha256 is %s, config.json says %.64s", file->path, sha256,
-                            expected);
+    if (strcmp(expected, sha256) == 0) return KINDIT_OK;
+    return context_fail(ctx, KINDIT_ERROR_FORMAT,
+                        "%.400s: damaged or exchanged: sha256 is %s, %.300s/config.json says %.64s", file->path, sha256,
+                        source->folder, expected);
+}
+
+KinditStatus model_source_verify(const ModelSource *source, KinditContext *ctx) {
+    char sha256[65];
+    if (source->form == MODEL_WHOLE || !source->folder[0]) return KINDIT_OK;
+    return verify_hash(source, ctx, &source->weights, "learngene.safetensors", sha256);
+}
+
+// A tailor that config.json does not list has no hash to be held to: its own metadata says what it belongs to.
+KinditStatus model_source_verify_tailor(const ModelSource *source, KinditContext *ctx, int c, const Safetensors *file,
+                                        char sha256[65]) {
+    char part[DIT_CLASS_NAME_SIZE + 32];
+    snprintf(part, sizeof part, "tailors/%s.safetensors", source->classes[c].id);
+    if (c < source->n_listed) return verify_hash(source, ctx, file, part, sha256);
+    file_sha256(file->map.data, file->map.size, sha256);
     return KINDIT_OK;
 }
 
-// The tailor says which class it is, and which learngene it was trained with: with another it makes noise, not
-// pictures.
-static KinditStatus verify_tailor(const Model *model, KinditContext *ctx, const ModelSource *source,
-                                  const Safetensors *file, const char *id) {
-    const char *class_id = safetensors_metadata(file, "class");
-    const char *learngene = safetensors_metadata(file, "learngene_sha256");
-    if (!class_id || strcmp(class_id, id) != 0)
-        return context_fail(ctx, KINDIT_ERROR_FORMAT, "%s: expected the tailor of class \"%s\", found \"%.63s\"",
-                            file->path, id, class_id ? class_id : "none");
-    if (!learngene || strcmp(learngene, model->learngene_sha256) != 0)
-        return context_fail(ctx, KINDIT_ERROR_FORMAT,
-                            "%.300s: belongs to the learngene with sha256 %.64s, but %.300s has %s", file->path,
-                            learngene ? learngene : "(none)", source->weights.path, model->learngene_sha256);
-    char part[DIT_CLASS_NAME_SIZE + 32], sha256[65];
-    snprintf(part, sizeof part, "tailors/%s.safetensors", id);
-    return verify_hash(source, ctx, file, part, sha256);
+KinditStatus model_source_load_weights(const ModelSource *source, KinditContext *ctx, const Dit *dit, const int *chosen,
+                                       int n_chosen, ParamSet *params) {
+    ParamsRows rows = weights_rows(source, dit, chosen, n_chosen);
+    return model_params_load(&source->weights, ctx, &dit->layout, &rows, params);
 }
 
-static KinditStatus load_tailor(Model *model, KinditContext *ctx, const ModelSource *source, int class_index) {
-    const char *id = model->classes[class_index].id;
+// Class c of the source becomes class_index of the model.
+static KinditStatus load_tailor(Model *model, KinditContext *ctx, const ModelSource *source, int c, int class_index) {
     Safetensors file;
-    TRY(open_tailor(source, ctx, id, &file));
+    char sha256[65];
+    TRY(model_source_open_tailor(source, ctx, c, &file));
     ParamsRows rows = tailor_rows(class_index);
-    KinditStatus status = verify_tailor(model, ctx, source, &file, id);
+    KinditStatus status = model_source_verify_tailor(source, ctx, c, &file, sha256);
     if (!status) status = model_params_load(&file, ctx, &model->dit->layout, &rows, &model->params);
     safetensors_close(&file);
     return status;
@@ -249,14 +298,14 @@ static KinditStatus load(Model *model, const ModelSource *source, const int *cho
     TRY(model_config_merge(&model->config, ctx, source->config, &config, model->classes));
     TRY(dit_create(&model->dit, ctx, &config));
     TRY(model_source_check(source, ctx, model->dit, chosen, n_chosen));
-    if (source->form == MODEL_DECOMPOSED)
-        TRY(verify_hash(source, ctx, &source->weights, "learngene.safetensors", model->learngene_sha256));
+    TRY(model_source_verify(source, ctx));
+    strcpy(model->learngene_sha256, source->learngene_sha256);
 
     const ParamLayout *layout = &model->dit->layout;
-    ParamsRows rows = weights_rows(source, model->dit, chosen, n_chosen);
     TRY(params_alloc(&model->params, model->engine, ctx, layout, n_chosen));
-    TRY(model_params_load(&source->weights, ctx, layout, &rows, &model->params));
-    for (int i = 0; i < n_chosen && source->form == MODEL_DECOMPOSED; i++) TRY(load_tailor(model, ctx, source, i));
+    TRY(model_source_load_weights(source, ctx, model->dit, chosen, n_chosen, &model->params));
+    for (int i = 0; i < n_chosen && source->form == MODEL_DECOMPOSED; i++)
+        TRY(load_tailor(model, ctx, source, chosen[i], i));
     return KINDIT_OK;
 }
 

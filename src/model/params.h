@@ -31,6 +31,7 @@ typedef struct ParamSpec {
     int64_t shape[PARAM_MAX_DIMS];       // of the shared rows; shape[0] may be 0
     int64_t tailor_rows;                 // rows per class, 0 for none
     size_t row;                          // floats per row (product of shape[1..])
+    bool quantise;                       // a matrix of products: int8 and int4 files keep it in few bits (storage.h)
     size_t shared_offset, tailor_offset; // where the rows begin in each vector
 } ParamSpec;
 

@@ -145,9 +145,9 @@ static void test_config_of_a_folder(void **state) {
     } edits[] = {
         {"\"format\":\t1", "\"format\":\t9", "newer"},
         {"\"id\":\t\"b\"", "\"id\":\t\"a\"", "listed twice"},
-        {"\"n_tailor\":\t3", "\"n_tailor\":\t4", "tailors/a.safetensors: tensor"},
+        {"\"n_tailor\":\t3", "\"n_tailor\":\t4", "tailors/a.safetensors: made for a model with n_tailor 3"},
         {"\"sha256\"", "\"sha512\"", "sha256"},
-        {"tailors/a.safetensors", "tailors/A.safetensors", "tailors/a.safetensors"},
+        {"tailors/a.safetensors", "tailors/A.safetensors", "\"tailors/a.safetensors\" is missing"},
         {"\"kind\":\t\"kind\"", "\"kind\":\t\"dense\"", "n_learngene"},
     };
     Fixture f = fixture_open(state);
