@@ -71,6 +71,16 @@ static TileConfig configure(int rows, int columns) {
     return config;
 }
 
+TARGET_AMX static void use_amx(int rows, int columns) {
+    const TileConfig config = configure(rows, columns);
+    __asm__ volatile("" : : "r"(&config) : "memory"); // gcc 12 believes that 8 bytes of it are read
+    _tile_loadconfig(&config);
+}
+
+TARGET_AMX static void release_amx(void) {
+    _tile_release();
+}
+
 // Up to 2 TILE rows and columns of C; `down`, `across`: more than TILE. These are constants where this is inlined.
 TARGET_AMX ENGINE_INLINE void block_amx(bool down, bool across, int k, const uint16_t *A, size_t lda, const uint16_t *B,
                                         size_t ldb, float *C, size_t ldc, bool accumulate) {
@@ -105,15 +115,11 @@ TARGET_AMX ENGINE_INLINE void block_amx(bool down, bool across, int k, const uin
 TARGET_AMX static void multiply_amx(int m, int n, int k, const uint16_t *A, int lda, const uint16_t *B, int ldb,
                                     float *C, int ldc, bool accumulate) {
     const size_t a = (size_t)lda, b = (size_t)ldb, c = (size_t)ldc;
-    int rows = 0, columns = 0; // as configured
+    int rows = 2 * TILE, columns = 2 * TILE; // as configured
     for (int j = 0; j < n; j += 2 * TILE) {
         for (int i = 0; i < m; i += 2 * TILE) {
             const int high = tile_min(2 * TILE, m - i), wide = tile_min(2 * TILE, n - j);
-            if (high != rows || wide != columns) {
-                const TileConfig config = configure(high, wide);
-                _tile_loadconfig(&config);
-                rows = high, columns = wide;
-            }
+            if (high != rows || wide != columns) use_amx(rows = high, columns = wide);
             const uint16_t *x = A + (size_t)i * a, *panel = B + 2 * (size_t)j;
             float *y = C + (size_t)i * c + j;
             if (high > TILE && wide > TILE) {
@@ -127,14 +133,20 @@ TARGET_AMX static void multiply_amx(int m, int n, int k, const uint16_t *A, int 
             }
         }
     }
-    _tile_release();
+    if (rows != 2 * TILE || columns != 2 * TILE) use_amx(2 * TILE, 2 * TILE);
 }
 #else
 static bool prepare_amx(void) {
     return false;
 }
 
-#define multiply_amx gemm_bf16_plain // never called
+// Never called.
+enum { TILE = 0 };
+static void use_amx(int rows, int columns) {
+    (void)rows, (void)columns;
+}
+static void release_amx(void) {}
+#define multiply_amx gemm_bf16_plain
 #endif
 
 // ---- the choice ----------------------------------------------------------------------------------------------------
@@ -159,6 +171,14 @@ KinditStatus gemm_bf16_choose(KinditContext *ctx) {
 
 bool gemm_bf16_is_native(void) {
     return atomic_load_explicit(&native, memory_order_relaxed);
+}
+
+void gemm_bf16_begin(void) {
+    if (gemm_bf16_is_native()) use_amx(2 * TILE, 2 * TILE);
+}
+
+void gemm_bf16_end(void) {
+    if (gemm_bf16_is_native()) release_amx();
 }
 
 void gemm_bf16(int m, int n, int k, const uint16_t *A, int lda, const uint16_t *B, int ldb, float *C, int ldc,

@@ -58,11 +58,17 @@ static void multiply_tile(const Product *p, int row, int rows, int column, int c
 
 static void multiply(Engine *engine, const Product *p) {
     int group = group_width(p);
-#pragma omp parallel for num_threads(engine->threads) collapse(2) schedule(static)
-    for (int i = 0; i < tile_count(p->n, PANEL_ROWS); i++) {
-        for (int j = 0; j < tile_count(p->m, group); j++) {
-            multiply_tile(p, i * PANEL_ROWS, tile_extent(p->n, PANEL_ROWS, i), j * group, tile_extent(p->m, group, j));
+#pragma omp parallel num_threads(engine->threads)
+    {
+        gemm_bf16_begin();
+#pragma omp for collapse(2) schedule(static)
+        for (int i = 0; i < tile_count(p->n, PANEL_ROWS); i++) {
+            for (int j = 0; j < tile_count(p->m, group); j++) {
+                multiply_tile(p, i * PANEL_ROWS, tile_extent(p->n, PANEL_ROWS, i), j * group,
+                              tile_extent(p->m, group, j));
+            }
         }
+        gemm_bf16_end();
     }
 }
 
