@@ -81,6 +81,22 @@ TARGET_AMX static void release_amx(void) {
     _tile_release();
 }
 
+TARGET_AMX static float peak_amx(double *flops) {
+    enum { STEPS = 100000 };
+    float sums[TILE * TILE];
+    use_amx(2 * TILE, 2 * TILE);
+    for (int step = 0; step < STEPS; step++) { // on the zeros of fresh tiles
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_dpbf16ps(1, 4, 7);
+        _tile_dpbf16ps(2, 5, 6);
+        _tile_dpbf16ps(3, 5, 7);
+    }
+    _tile_stored(0, sums, sizeof(float) * TILE);
+    release_amx();
+    *flops = 4.0 * 2 * TILE * TILE * BF16_STEP * STEPS;
+    return sums[0];
+}
+
 // Up to 2 TILE rows and columns of C; `down`, `across`: more than TILE. These are constants where this is inlined.
 TARGET_AMX ENGINE_INLINE void block_amx(bool down, bool across, int k, const uint16_t *A, size_t lda, const uint16_t *B,
                                         size_t ldb, float *C, size_t ldc, bool accumulate) {
@@ -146,6 +162,9 @@ static void use_amx(int rows, int columns) {
     (void)rows, (void)columns;
 }
 static void release_amx(void) {}
+static float peak_amx(double *flops) {
+    return (float)(*flops = 0);
+}
 #define multiply_amx gemm_bf16_plain
 #endif
 
@@ -179,6 +198,10 @@ void gemm_bf16_begin(void) {
 
 void gemm_bf16_end(void) {
     if (gemm_bf16_is_native()) release_amx();
+}
+
+float gemm_bf16_peak(double *flops) {
+    return peak_amx(flops);
 }
 
 void gemm_bf16(int m, int n, int k, const uint16_t *A, int lda, const uint16_t *B, int ldb, float *C, int ldc,

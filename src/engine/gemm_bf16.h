@@ -29,6 +29,10 @@ void gemm_bf16_end(void);
 void gemm_bf16(int m, int n, int k, const uint16_t *A, int lda, const uint16_t *B, int ldb, float *C, int ldc,
                bool accumulate);
 
+// A loop of the multiply-adds alone, for engine/peak.c: returns a value that depends on it, *flops receives the work
+// done.
+float gemm_bf16_peak(double *flops);
+
 // The same in plain C, on any processor: its twin.
 void gemm_bf16_plain(int m, int n, int k, const uint16_t *A, int lda, const uint16_t *B, int ldb, float *C, int ldc,
                      bool accumulate);
