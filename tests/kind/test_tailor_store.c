@@ -27,8 +27,8 @@ static Fixture fixture_open(void **state) {
     f.model = models_create(f.ctx, f.engine, &config);
     strcpy(f.parts, scratch_path(f.scratch, "parts"));
     strcpy(f.whole, scratch_path(f.scratch, "whole.safetensors"));
-    assert_ok(f.ctx, decompose_write(f.model, f.ctx, f.parts, DTYPE_F32, false));
-    assert_ok(f.ctx, model_write(f.model, f.whole, DTYPE_F32, false));
+    assert_ok(f.ctx, decompose_write(f.model, f.ctx, f.parts, STORAGE_F32, false));
+    assert_ok(f.ctx, model_write(f.model, f.whole, STORAGE_F32, false));
     return f;
 }
 
@@ -60,7 +60,7 @@ static void assert_weights(Fixture *f, const Model *model, const int *classes, i
     assert_ok(model->ctx, tailor_hold_take(&hold, all, n));
     Model view = *model;
     view.params = hold.params;
-    models_assert_equal(&view, f->model, classes, n, DTYPE_F32);
+    models_assert_equal(&view, f->model, classes, n, STORAGE_F32);
     tailor_hold_close(&hold);
 }
 
@@ -88,7 +88,7 @@ static void test_dense(void **state) {
     DitConfig config = models_config(false);
     model_close(&f.model);
     f.model = models_create(f.ctx, f.engine, &config);
-    assert_ok(f.ctx, model_write(f.model, f.whole, DTYPE_F32, true));
+    assert_ok(f.ctx, model_write(f.model, f.whole, STORAGE_F32, true));
     assert_ok(f.ctx, model_open_shared(&model, f.ctx, f.engine, f.whole, "c-1.x,a"));
     assert_weights(&f, model, (int[]){2, 0}, 2);
     assert_fails(f.ctx, model_add_tailor(model, tailor_of(&f, "a")), KINDIT_ERROR_ARGUMENT, "dense");
@@ -151,7 +151,7 @@ static void test_refusals(void **state) {
     Model *model, *foreign;
     DitConfig config = models_config(true);
     assert_ok(f.ctx, model_create(&foreign, f.ctx, f.engine, &config, test_classes, 99));
-    assert_ok(f.ctx, decompose_write(foreign, f.ctx, scratch_path(f.scratch, "foreign"), DTYPE_F32, false));
+    assert_ok(f.ctx, decompose_write(foreign, f.ctx, scratch_path(f.scratch, "foreign"), STORAGE_F32, false));
     model_close(&foreign);
     f.ctx->settings.memory = 1;
     assert_ok(f.ctx, model_open_shared(&model, f.ctx, f.engine, f.parts, "a,b"));
