@@ -30,7 +30,7 @@ static KinditStatus run(KinditContext *ctx, KinditModel **model, char **argv) {
     if (!status) status = kindit_decompose(*model, path[1]);
     KinditAssembleSettings assembling = kindit_assemble_settings_default();
     assembling.classes = argv[4];
-    if (!status) status = kindit_assemble(ctx, &assembling, path[1], path[2]);
+    if (!status) status = kindit_assemble(ctx, &assembling, path[1], path[2], NULL);
     return status;
 }
 

@@ -65,7 +65,7 @@ assemble all36.safetensors
 assemble all36-bf16.safetensors --bf16
 assemble digits.safetensors --classes 0,1,2,3,4,5,6,7,8,9
 assemble kind.safetensors --classes K,I,N,D
-assemble budget.safetensors --budget 5500kB
+assemble budget.safetensors --budget 3MB
 for name in all36 all36-bf16 digits kind budget; do measure $name $out/$name.safetensors; done
 measure none $out/parts/learngene.safetensors $out/parts --no-tailors
 measure rows $out/parts/learngene.safetensors $out/parts --no-tailors --keep-label-rows

@@ -46,7 +46,7 @@ cat <<END
      $(row all36-bf16 "all classes, bfloat16"),
      $(row digits "digits"),
      $(row kind "K, I, N, D"),
-     $(row budget "what fits in 5.5 MB"),
+     $(row budget "the best that fits 3 MB"),
      $(row none "learngene alone, null label"),
      $(row rows "learngene alone, label rows"),
      {"name": "real held-out glyphs", "files": ["json/real-eval.json"]}]},

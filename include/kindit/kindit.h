@@ -169,17 +169,31 @@ KinditStatus kindit_sample_to_png(KinditModel *model, const KinditSampleSettings
 KinditStatus kindit_decompose(KinditModel *model, const char *folder);
 
 typedef struct KinditAssembleSettings {
-    const char *classes;    // in order of preference; NULL: all there are
-    int64_t max_bytes;      // of the weights written (the file's header comes on top); 0: no limit
-    int64_t max_parameters; // 0: no limit
-    bool bf16;              // write bfloat16 instead of float32
+    const char *classes; // in order of preference; NULL: all there are
+    // Limits, 0 for none. Within them the best model is composed: fewer classes, fewer components of the learngene and
+    // of each tailor (the weakest go), bfloat16; what is best, src/kind/budget.h defines.
+    int64_t max_bytes; // of the weights written (the file's header comes on top)
+    int64_t max_parameters;
+    double max_flops;   // of one pass of one image with its tailor
+    int64_t max_memory; // bytes, of drawing one image with guidance
+    bool bf16;          // write bfloat16 whatever fits
 } KinditAssembleSettings;
 KinditAssembleSettings kindit_assemble_settings_default(void); // all zero
 
-// Builds a model from the learngene in `source` and as many of the classes as fit, and writes it to `path` (a folder,
-// or one file if it ends in .safetensors).
+typedef struct KinditAssemblePlan {
+    int n_classes;             // the first of those asked for
+    int n_learngene, n_tailor; // components
+    bool bf16;
+    int64_t bytes, parameters, memory; // as the limits count them
+    double flops;
+    double loss; // share of the weights' energy lost, mean of the classes
+} KinditAssemblePlan;
+
+// Builds a model from the learngene and the tailors in `source` and writes it to `path` (a folder, or one file if it
+// ends in .safetensors); NULL: plans only. `plan` may be NULL. Limits that cannot be met are an argument error whose
+// message says what the smallest model takes.
 KinditStatus kindit_assemble(KinditContext *ctx, const KinditAssembleSettings *settings, const char *source,
-                             const char *path);
+                             const char *path, KinditAssemblePlan *plan);
 
 // ---- training ------------------------------------------------------------------------------------------------------
 

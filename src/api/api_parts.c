@@ -1,4 +1,6 @@
 #include "api/internal.h"
+#include "diffusion/sampler_memory.h"
+#include "kind/assemble.h"
 #include "kind/decompose.h"
 #include "model/tailor_hold.h"
 
@@ -27,16 +29,45 @@ KinditAssembleSettings kindit_assemble_settings_default(void) {
     return (KinditAssembleSettings){0};
 }
 
+static KinditStatus choose(const Assembly *assembly, const KinditAssembleSettings *settings, BudgetPlan *plan) {
+    const StorageType types[] = {STORAGE_F32, STORAGE_BF16};
+    const BudgetCost limits = {{[BUDGET_BYTES] = (double)settings->max_bytes,
+                                [BUDGET_PARAMETERS] = (double)settings->max_parameters,
+                                [BUDGET_FLOPS] = settings->max_flops,
+                                [BUDGET_MEMORY] = (double)settings->max_memory}};
+    return assembly_plan(assembly, &limits, types + settings->bf16, settings->bf16 ? 1 : 2, plan);
+}
+
+static KinditAssemblePlan describe(const BudgetPlan *plan) {
+    const double *cost = plan->cost.of;
+    return (KinditAssemblePlan){
+        .n_classes = plan->choice.cut.n_classes,
+        .n_learngene = plan->choice.cut.n_learngene,
+        .n_tailor = plan->choice.cut.n_tailor,
+        .bf16 = plan->choice.type == STORAGE_BF16,
+        .bytes = (int64_t)cost[BUDGET_BYTES],
+        .parameters = (int64_t)cost[BUDGET_PARAMETERS],
+        .memory = (int64_t)cost[BUDGET_MEMORY],
+        .flops = cost[BUDGET_FLOPS],
+        .loss = plan->loss,
+    };
+}
+
 KinditStatus kindit_assemble(KinditContext *ctx, const KinditAssembleSettings *settings, const char *source,
-                             const char *path) {
-    AssembleBudget budget = {.bytes = settings->max_bytes, .parameters = settings->max_parameters};
-    Dtype dtype = settings->bf16 ? DTYPE_BF16 : DTYPE_F32;
-    AssemblePlan plan;
-    Engine *engine = NULL;
-    TRY(assemble_plan(&plan, ctx, source, settings->classes, &budget, dtype));
-    KinditStatus status = engine_create(&engine, ctx);
-    if (!status) status = assemble_write(ctx, engine, source, &plan, path, dtype, false);
+                             const char *path, KinditAssemblePlan *out) {
+    Engine *engine;
+    Assembly assembly;
+    BudgetPlan plan;
+    TRY(engine_create(&engine, ctx));
+    const int threads = engine_threads(engine);
+    KinditStatus status = assembly_open(&assembly, ctx, engine, source, settings->classes,
+                                        (AssemblyMemory){sampler_memory_of_one, &threads});
+    if (!status) {
+        status = choose(&assembly, settings, &plan);
+        if (!status && out) *out = describe(&plan);
+        if (!status && path) status = assembly_write(&assembly, &plan.choice, path, false);
+        assembly_close(&assembly);
+    }
     engine_close(&engine);
-    assemble_plan_close(&plan);
     return status;
 }

@@ -1,85 +1,144 @@
 #include <stdio.h>
 
 #include "cli/cli.h"
-#include "kind/decompose.h"
-#include "model/model_source.h"
+#include "diffusion/sampler_memory.h"
+#include "kind/assemble.h"
 
 static struct {
-    const char *classes, *output;
-    int64_t budget, budget_parameters;
-    bool bf16, force, json;
+    const char *classes, *output, *budget;
+    bool bf16, dry_run, force, json;
 } settings;
 
 static const Option *assemble_options(int *n) {
     static const Option options[] = {
         {"--classes", NULL, OPTION_STRING, &settings.classes, "A,B", "classes wanted, most wanted first (default: all)",
          0, 0, NULL},
-        {"--budget", NULL, OPTION_SIZE, &settings.budget, "SIZE", "at most this many bytes of weights: 4MB, 3.5MiB", 0,
-         0, NULL},
-        {"--budget-parameters", NULL, OPTION_SIZE, &settings.budget_parameters, "N",
-         "at most this many parameters: 500k, 2M", 0, 0, NULL},
+        {"--budget", NULL, OPTION_STRING, &settings.budget, "SPEC",
+         "at most: bytes of weights (4MB, 3.5MiB), or any of bytes=4MB,params=1.2M,flops=3G,memory=16MB", 0, 0, NULL},
         {"--output", "-o", OPTION_STRING, &settings.output, "PATH",
          "model to write: a folder, or one file if the name ends in .safetensors", 0, 0, NULL},
-        {"--bf16", NULL, OPTION_FLAG, &settings.bf16, NULL, "write bfloat16 instead of float32", 0, 0, NULL},
+        {"--bf16", NULL, OPTION_FLAG, &settings.bf16, NULL,
+         "write bfloat16 (default: float32; within a budget whichever is better)", 0, 0, NULL},
+        {"--dry-run", NULL, OPTION_FLAG, &settings.dry_run, NULL, "show the plan, write nothing", 0, 0, NULL},
         {"--force", NULL, OPTION_FLAG, &settings.force, NULL, "replace what is there", 0, 0, NULL},
-        {"--json", NULL, OPTION_FLAG, &settings.json, NULL, "print what was chosen as JSON", 0, 0, NULL},
+        {"--json", NULL, OPTION_FLAG, &settings.json, NULL, "print the plan as JSON", 0, 0, NULL},
     };
     *n = sizeof options / sizeof *options;
     return options;
 }
 
-static KinditStatus print_plan(KinditContext *ctx, const char *path, const AssemblePlan *plan) {
-    if (!settings.json) {
-        printf("%s\n", plan->text);
-        if (settings.output) printf("model: %s\n", settings.output);
-        return KINDIT_OK;
-    }
-    ModelSource source;
-    TRY(model_source_open(&source, ctx, path));
+// ---- the plan, for people and for programs -------------------------------------------------------------------------
+
+static void add_classes(cJSON *json, const char *key, const Model *parts, int first, int end) {
+    cJSON *list = cJSON_AddArrayToObject(json, key);
+    for (int c = first; c < end; c++) cJSON_AddItemToArray(list, cJSON_CreateString(parts->classes[c].id));
+}
+
+static cJSON *describe(const Assembly *assembly, const BudgetCost *limits, const BudgetPlan *plan, const char *source) {
+    const Model *parts = assembly->parts;
+    const Cut *cut = &plan->choice.cut;
     cJSON *json = cJSON_CreateObject();
-    cJSON_AddStringToObject(json, "source", path);
-    if (settings.output) cJSON_AddStringToObject(json, "model", settings.output);
-    cJSON_AddNumberToObject(json, "n_classes", plan->n_classes);
-    cJSON_AddNumberToObject(json, "n_left_out", plan->n_left_out);
-    cJSON_AddNumberToObject(json, "bytes", (double)plan->bytes);
-    cJSON_AddNumberToObject(json, "parameters", (double)plan->parameters);
-    cJSON_AddNumberToObject(json, "learngene_bytes", (double)plan->learngene_bytes);
-    cJSON_AddNumberToObject(json, "tailor_bytes", (double)plan->tailor_bytes);
-    cJSON_AddStringToObject(json, "why", plan->text);
-    cJSON *classes = cJSON_AddArrayToObject(json, "classes");
-    for (int i = 0; i < plan->n_classes; i++)
-        cJSON_AddItemToArray(classes, cJSON_CreateString(source.classes[plan->classes[i]].id));
-    model_source_close(&source);
-    return cli_print_json(json) == EXIT_DONE ? KINDIT_OK : KINDIT_ERROR_MEMORY;
+    cJSON_AddStringToObject(json, "source", source);
+    if (!settings.dry_run) cJSON_AddStringToObject(json, "model", settings.output);
+    cJSON_AddNumberToObject(json, "n_classes", cut->n_classes);
+    cJSON_AddNumberToObject(json, "n_classes_asked", parts->dit->config.n_classes);
+    cJSON_AddNumberToObject(json, "n_learngene", cut->n_learngene);
+    cJSON_AddNumberToObject(json, "n_learngene_trained", parts->dit->config.n_learngene);
+    cJSON_AddNumberToObject(json, "n_tailor", cut->n_tailor);
+    cJSON_AddNumberToObject(json, "n_tailor_trained", parts->dit->config.n_tailor);
+    cJSON_AddStringToObject(json, "type", storage_name(plan->choice.type));
+    cJSON_AddNumberToObject(json, "loss", plan->loss);
+    cJSON *cost = cJSON_AddObjectToObject(json, "cost"), *budget = cJSON_AddObjectToObject(json, "budget");
+    for (int d = 0; d < BUDGET_DIMENSIONS; d++) {
+        cJSON_AddNumberToObject(cost, budget_names[d], plan->cost.of[d]);
+        if (limits->of[d] > 0) cJSON_AddNumberToObject(budget, budget_names[d], limits->of[d]);
+    }
+    add_classes(json, "classes", parts, 0, cut->n_classes);
+    add_classes(json, "left_out", parts, cut->n_classes, parts->dit->config.n_classes);
+    return json;
+}
+
+static void print_part(const char *name, int kept, int of, const char *what) {
+    printf("%-18s %10d   of %d%s%s\n", name, kept, of, *what ? " " : "", what);
+}
+
+static void print_cost(const char *name, const BudgetCost *cost, const BudgetCost *limits, int d,
+                       const char *format(char[32], double)) {
+    char found[32], limit[32];
+    printf("%-18s %10s", name, format(found, cost->of[d]));
+    if (limits->of[d] > 0) printf("   of %s allowed", format(limit, limits->of[d]));
+    putchar('\n');
+}
+
+static void print_table(const Assembly *assembly, const BudgetCost *limits, const BudgetPlan *plan) {
+    const DitConfig *trained = &assembly->parts->dit->config;
+    const Cut *cut = &plan->choice.cut;
+    print_part("classes", cut->n_classes, trained->n_classes, "");
+    print_part("learngene", cut->n_learngene, trained->n_learngene, "components");
+    print_part("each tailor", cut->n_tailor, trained->n_tailor, "components");
+    printf("%-18s %10s\n", "type", storage_name(plan->choice.type));
+    print_cost("weights", &plan->cost, limits, BUDGET_BYTES, cli_format_bytes);
+    print_cost("parameters", &plan->cost, limits, BUDGET_PARAMETERS, cli_format_count);
+    print_cost("FLOPs of a pass", &plan->cost, limits, BUDGET_FLOPS, cli_format_count);
+    print_cost("memory to draw", &plan->cost, limits, BUDGET_MEMORY, cli_format_bytes);
+    printf("%-18s %8.2f %%   of the energy of learngene and tailors\n", "lost", 100 * plan->loss);
+    if (cut->n_classes == trained->n_classes) return;
+    printf("left out:");
+    for (int c = cut->n_classes; c < trained->n_classes; c++) printf(" %s", assembly->parts->classes[c].id);
+    putchar('\n');
+}
+
+// ---- the command ---------------------------------------------------------------------------------------------------
+
+static KinditStatus choose(const Assembly *assembly, const BudgetCost *limits, BudgetPlan *plan) {
+    const StorageType types[] = {STORAGE_F32, STORAGE_BF16};
+    return assembly_plan(assembly, limits, types + settings.bf16, settings.bf16 ? 1 : 2, plan);
+}
+
+static KinditStatus run(const Assembly *assembly, const BudgetCost *limits, const char *source) {
+    BudgetPlan plan;
+    TRY(choose(assembly, limits, &plan));
+    if (!settings.json) print_table(assembly, limits, &plan);
+    fflush(stdout); // the plan comes before the work
+    if (!settings.dry_run) TRY(assembly_write(assembly, &plan.choice, settings.output, settings.force));
+    if (!settings.json && !settings.dry_run) printf("model: %s\n", settings.output);
+    if (!settings.json) return KINDIT_OK;
+    return cli_print_json(describe(assembly, limits, &plan, source)) == EXIT_DONE ? KINDIT_OK : KINDIT_ERROR_MEMORY;
 }
 
 static int assemble_run(KinditContext *ctx, int n_positional, char **positional) {
     (void)n_positional;
-    AssembleBudget budget = {settings.budget, settings.budget_parameters};
-    Dtype dtype = settings.bf16 ? DTYPE_BF16 : DTYPE_F32;
-    AssemblePlan plan;
-    Engine *engine = NULL;
-    KinditStatus status = assemble_plan(&plan, ctx, positional[0], settings.classes, &budget, dtype);
+    if (!settings.output && !settings.dry_run)
+        return cli_usage("assemble", "-o PATH is missing; --dry-run shows the plan alone");
+    Assembly assembly;
+    Engine *engine;
+    BudgetCost limits = {0};
+    KinditStatus status = settings.budget ? budget_parse(ctx, settings.budget, &limits) : KINDIT_OK;
+    if (!status) status = engine_create(&engine, ctx);
     if (status) return cli_report(ctx, status);
-    if (settings.output) status = engine_create(&engine, ctx);
-    if (!status && settings.output)
-        status = assemble_write(ctx, engine, positional[0], &plan, settings.output, dtype, settings.force);
-    if (!status) status = print_plan(ctx, positional[0], &plan);
+    const int threads = engine_threads(engine);
+    status = assembly_open(&assembly, ctx, engine, positional[0], settings.classes,
+                           (AssemblyMemory){sampler_memory_of_one, &threads});
+    if (!status) {
+        status = run(&assembly, &limits, positional[0]);
+        assembly_close(&assembly);
+    }
     engine_close(&engine);
-    assemble_plan_close(&plan);
     return cli_report(ctx, status);
 }
 
 const Command command_assemble = {
     .name = "assemble",
-    .summary = "put a model together from a learngene and the tailors of some classes",
-    .arguments = "SOURCE [options]",
+    .summary = "put a model together from a learngene and the tailors of some classes, within a budget",
+    .arguments = "SOURCE (-o PATH | --dry-run) [options]",
     .examples = "kindit assemble parts --classes A,B,C -o abc.safetensors\n"
-                "kindit assemble parts --budget 6MB -o small.safetensors\n"
-                "kindit assemble parts --budget-parameters 1.5M --json",
-    .notes = "SOURCE is a decomposed folder or a whole model. Within a budget classes are taken in the order asked for "
-             "until "
-             "the next one would not fit; without -o only the plan is shown, and no weights are read.",
+                "kindit assemble parts --budget 3MB -o small.safetensors\n"
+                "kindit assemble parts --classes K,i,n,d --budget params=1.1M,memory=16MB --dry-run --json",
+    .notes =
+        "SOURCE is a decomposed folder or a whole model. Within a budget the best model that fits is composed: which "
+        "classes (the most wanted first), how many components of the learngene and of each tailor (the weakest go), "
+        "and which type of weights; src/kind/budget.h defines what is best. bytes: of the weights written; flops: of "
+        "one pass of one image; memory: to draw one image with guidance, the weights included.",
     .min_positional = 1,
     .max_positional = 1,
     .options = assemble_options,

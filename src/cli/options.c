@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kind/decompose.h"
+#include "kind/budget.h"
 
 GlobalOptions global_options;
 
@@ -142,7 +142,7 @@ static int store_value(const char *command, const Option *option, const char *te
     case OPTION_INT: return store_int(command, option, text);
     case OPTION_DOUBLE: return store_double(command, option, text);
     case OPTION_SIZE:
-        if (assemble_parse_size(NULL, text, option->value) == KINDIT_OK) return EXIT_DONE;
+        if (budget_parse_size(NULL, text, option->value) == KINDIT_OK) return EXIT_DONE;
         return cli_usage(command, "%s expects a size such as 4MB, 3.5MiB or 123456, found '%s'", option->name, text);
     case OPTION_CHOICE: return store_choice(command, option, text);
     }

@@ -1,148 +1,81 @@
-// Putting parts together: the learngene is always in, tailors follow in the order asked for while the budget lasts. All
-// tailors of a model are of one size, so what fits is a quotient.
-#include <ctype.h>
-#include <string.h>
+#include "kind/assemble.h"
 
-#include "kind/decompose.h"
 #include "model/model_params_file.h"
-#include "model/model_source.h"
 
-// ---- plan ----------------------------------------------------------------------------------------------------------
+static KinditStatus open_parts(Assembly *assembly, KinditContext *ctx, Engine *engine, const char *source,
+                               const char *classes) {
+    TRY(model_open(&assembly->parts, ctx, engine, source, classes));
+    if (!assembly->parts->dit->config.factored)
+        return context_fail(ctx, KINDIT_ERROR_ARGUMENT,
+                            "%s: a dense model has no learngene and no tailors to assemble; `kindit factorize` makes "
+                            "them of it",
+                            source);
+    TRY(energy_measure(&assembly->energy, assembly->parts));
+    return energy_losses(&assembly->losses, ctx, &assembly->energy);
+}
 
-typedef struct Sizes {
-    int64_t learngene, tailor; // parameters
-    int64_t bytes_each;
-} Sizes;
-
-static KinditStatus measure(Sizes *out, KinditContext *ctx, const ModelSource *source, const int *chosen, int n_chosen,
-                            Dtype dtype) {
-    DitConfig config = source->dit_config;
-    config.n_classes = n_chosen;
-    Dit *dit;
-    TRY(dit_create(&dit, ctx, &config));
-    KinditStatus status = model_source_check(source, ctx, dit, chosen, n_chosen); // the files bound what follows
-    *out = (Sizes){.learngene = (int64_t)model_params_count(&dit->layout, MODEL_PART_SHARED, 0),
-                   .tailor = (int64_t)model_params_count(&dit->layout, MODEL_PART_TAILOR, 0),
-                   .bytes_each = (int64_t)dtype_size(dtype)};
-    dit_close(&dit);
+KinditStatus assembly_open(Assembly *out, KinditContext *ctx, Engine *engine, const char *source, const char *classes,
+                           AssemblyMemory memory) {
+    *out = (Assembly){.memory = memory};
+    KinditStatus status = open_parts(out, ctx, engine, source, classes);
+    if (status) assembly_close(out);
     return status;
 }
 
-// How many of `n` tailors fit beside the learngene in a budget of `limit`; n when there is no limit, -1 when not even
-// it.
-static int count_fitting(int64_t limit, int64_t learngene, int64_t tailor, int n) {
-    if (limit == 0) return n;
-    if (limit < learngene) return -1;
-    int64_t fit = (limit - learngene) / tailor;
-    return fit < n ? (int)fit : n;
+void assembly_close(Assembly *assembly) {
+    energy_losses_close(&assembly->losses);
+    energy_close(&assembly->energy);
+    model_close(&assembly->parts);
 }
 
-// What was chosen and why; `is_bytes`: which budget was the tighter one.
-static void describe(AssemblePlan *plan, const Sizes *sizes, const AssembleBudget *budget, bool is_bytes) {
-    size_t n = (size_t)snprintf(plan->text, sizeof plan->text, "learngene %lld bytes + %d x tailor %lld = %lld bytes",
-                                (long long)plan->learngene_bytes, plan->n_classes, (long long)plan->tailor_bytes,
-                                (long long)plan->bytes);
-    if (plan->n_left_out == 0) return;
-    int64_t limit = is_bytes ? budget->bytes : budget->parameters;
-    int64_t next = is_bytes ? plan->bytes + plan->tailor_bytes : plan->parameters + sizes->tailor;
-    snprintf(plan->text + n, sizeof plan->text - n,
-             "; %d left out: one tailor more would make it %lld, the budget is %lld %s", plan->n_left_out,
-             (long long)next, (long long)limit, is_bytes ? "bytes" : "parameters");
+BudgetChoice assembly_everything(const Assembly *assembly) {
+    const DitConfig *config = &assembly->parts->dit->config;
+    return (BudgetChoice){.cut = {config->n_classes, config->n_learngene, config->n_tailor}, .type = STORAGE_F32};
 }
 
-static KinditStatus choose_fitting(AssemblePlan *plan, KinditContext *ctx, const char *source, const Sizes *sizes,
-                                   const AssembleBudget *budget, int n_asked) {
-    plan->learngene_bytes = sizes->learngene * sizes->bytes_each;
-    plan->tailor_bytes = sizes->tailor * sizes->bytes_each;
-    int by_bytes = count_fitting(budget->bytes, plan->learngene_bytes, plan->tailor_bytes, n_asked);
-    int by_parameters = count_fitting(budget->parameters, sizes->learngene, sizes->tailor, n_asked);
-    bool is_bytes = by_bytes <= by_parameters;
-    plan->n_classes = is_bytes ? by_bytes : by_parameters;
-    if (plan->n_classes < 0)
-        return context_fail(ctx, KINDIT_ERROR_ARGUMENT,
-                            "%s: the learngene alone takes %lld bytes (%lld parameters), the budget is %lld %s", source,
-                            (long long)plan->learngene_bytes, (long long)sizes->learngene,
-                            (long long)(is_bytes ? budget->bytes : budget->parameters),
-                            is_bytes ? "bytes" : "parameters");
-    plan->n_left_out = n_asked - plan->n_classes;
-    plan->parameters = sizes->learngene + plan->n_classes * sizes->tailor;
-    plan->bytes = plan->parameters * sizes->bytes_each;
-    describe(plan, sizes, budget, is_bytes);
+KinditStatus assembly_measure(const Assembly *assembly, const BudgetChoice *choice, BudgetCost *cost) {
+    DitConfig config = assembly->parts->dit->config;
+    DitCounts counts;
+    Dit *dit;
+    config.n_classes = choice->cut.n_classes;
+    config.n_learngene = choice->cut.n_learngene;
+    config.n_tailor = choice->cut.n_tailor;
+    TRY(dit_create(&dit, assembly->parts->ctx, &config));
+    dit_count(dit, config.n_classes ? 1 : 0, &counts);
+    const size_t numbers = model_params_count(&dit->layout, MODEL_PART_WHOLE, config.n_classes);
+    cost->of[BUDGET_BYTES] = (double)model_params_bytes(&dit->layout, MODEL_PART_WHOLE, config.n_classes, choice->type);
+    cost->of[BUDGET_PARAMETERS] = (double)numbers;
+    cost->of[BUDGET_FLOPS] = counts.flops_linear + counts.flops_attention;
+    cost->of[BUDGET_MEMORY] = (double)assembly->memory.bytes(assembly->memory.user, dit);
+    dit_close(&dit);
     return KINDIT_OK;
 }
 
-KinditStatus assemble_plan(AssemblePlan *out, KinditContext *ctx, const char *source, const char *classes,
-                           const AssembleBudget *budget, Dtype dtype) {
-    *out = (AssemblePlan){0};
-    ModelSource model;
-    Sizes sizes;
-    int n_asked;
-    TRY(model_source_open(&model, ctx, source));
-    KinditStatus status = KINDIT_OK;
-    if (!model.dit_config.factored)
-        status = context_fail(ctx, KINDIT_ERROR_ARGUMENT,
-                              "%s: a dense model has no learngene and no tailors to assemble", source);
-    if (!status) status = model_source_choose(&model, ctx, classes, &out->classes, &n_asked);
-    if (!status) status = measure(&sizes, ctx, &model, out->classes, n_asked, dtype);
-    if (!status) status = choose_fitting(out, ctx, source, &sizes, budget, n_asked);
-    model_source_close(&model);
-    if (status) assemble_plan_close(out);
-    return status;
+static KinditStatus measure_choice(void *assembly, const BudgetChoice *choice, BudgetCost *cost) {
+    return assembly_measure(assembly, choice, cost);
 }
 
-void assemble_plan_close(AssemblePlan *plan) {
-    memory_free(&plan->classes);
-    *plan = (AssemblePlan){0};
+KinditStatus assembly_plan(const Assembly *assembly, const BudgetCost *limits, const StorageType *types, int n_types,
+                           BudgetPlan *out) {
+    BudgetType allowed[STORAGE_TYPES];
+    for (int i = 0; i < n_types; i++) {
+        allowed[i].type = types[i];
+        TRY(energy_measure_rounding(&allowed[i].loss, assembly->parts, types[i]));
+    }
+    BudgetProblem problem = {.most = assembly_everything(assembly).cut,
+                             .losses = &assembly->losses,
+                             .types = allowed,
+                             .n_types = n_types,
+                             .limits = *limits,
+                             .measure = measure_choice,
+                             .user = (void *)assembly};
+    return budget_plan(out, assembly->parts->ctx, &problem);
 }
 
-// ---- write ---------------------------------------------------------------------------------------------------------
-
-KinditStatus assemble_write(KinditContext *ctx, Engine *engine, const char *source, const AssemblePlan *plan,
-                            const char *path, Dtype dtype, bool overwrite) {
-    ModelSource parts;
-    Model *model = NULL;
-    TRY(model_source_open(&parts, ctx, source));
-    KinditStatus status = KINDIT_OK;
-    for (int i = 0; i < plan->n_classes && !status; i++)
-        if (plan->classes[i] >= parts.dit_config.n_classes)
-            status =
-                context_fail(ctx, KINDIT_ERROR_ARGUMENT, "%s: changed since the plan was made: plan again", source);
-    if (!status) status = model_source_load(&model, ctx, engine, &parts, plan->classes, plan->n_classes);
-    model_source_close(&parts);
-    if (!status) status = model_write(model, path, dtype, overwrite);
+KinditStatus assembly_write(const Assembly *assembly, const BudgetChoice *choice, const char *path, bool overwrite) {
+    Model *model;
+    TRY(cut_create(&model, assembly->parts, &assembly->energy, &choice->cut));
+    KinditStatus status = model_write(model, path, storage_dtype(choice->type), overwrite);
     model_close(&model);
     return status;
-}
-
-// ---- sizes ---------------------------------------------------------------------------------------------------------
-
-// The factor of "", "k", "M", "G", "Ki", "Mi", "Gi", each with or without "B"; 0 for anything else.
-static double unit_factor(const char *unit) {
-    static const char prefixes[] = "kmg";
-    const char *prefix = *unit ? strchr(prefixes, tolower((unsigned char)*unit)) : NULL;
-    double factor = 1;
-    if (prefix) {
-        bool binary = tolower((unsigned char)unit[1]) == 'i';
-        for (const char *p = prefixes; p <= prefix; p++) factor *= binary ? 1024 : 1000;
-        unit += binary ? 2 : 1;
-    }
-    unit += tolower((unsigned char)*unit) == 'b';
-    return *unit == '\0' ? factor : 0;
-}
-
-KinditStatus assemble_parse_size(KinditContext *ctx, const char *text, int64_t *out) {
-    double digits = 0, scale = 1; // digits / scale: exact where a running sum of tenths would not be
-    size_t whole = strspn(text, "0123456789");
-    size_t fraction = whole > 0 && text[whole] == '.' ? 1 + strspn(text + whole + 1, "0123456789") : 0;
-    for (size_t i = 0; i < whole + fraction; i++) {
-        if (i == whole) continue; // the point
-        digits = digits * 10 + (text[i] - '0');
-        if (i > whole) scale *= 10;
-    }
-    double bytes = digits * unit_factor(text + whole + fraction) / scale;
-    if (whole == 0 || !(bytes >= 1 && bytes <= 0x1p53))
-        return context_fail(ctx, KINDIT_ERROR_ARGUMENT,
-                            "\"%.40s\": expected a size of at least 1 byte such as 4MB, 3.5MiB, 500k or 123456", text);
-    *out = (int64_t)bytes;
-    return KINDIT_OK;
 }

@@ -50,6 +50,10 @@ typedef struct LinearKind {
     void (*merge)(const Linear *linear, const float *shared, const float *tailor, float *W);
 } LinearKind;
 
+// The order of param[] in each.
+enum { DENSE_WEIGHT, DENSE_BIAS };
+enum { FACTORED_U, FACTORED_S, FACTORED_V, FACTORED_BIAS };
+
 extern const LinearKind linear_dense, linear_factored;
 
 #endif

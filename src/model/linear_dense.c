@@ -4,17 +4,15 @@
 
 #include "model/linear.h"
 
-enum { WEIGHT, BIAS };
-
 static KinditStatus dense_declare(Linear *linear, KinditContext *ctx, ParamLayout *layout) {
     char name[PARAM_NAME_SIZE + 16];
     linear->layout = layout;
     snprintf(name, sizeof name, "%s.weight", linear->name);
     TRY(params_declare(layout, ctx, name, ROLE_SHARED, 0, 2, (int64_t[]){linear->m2, linear->m1},
-                       &linear->param[WEIGHT]));
-    layout->specs[linear->param[WEIGHT]].quantise = true;
+                       &linear->param[DENSE_WEIGHT]));
+    layout->specs[linear->param[DENSE_WEIGHT]].quantise = true;
     snprintf(name, sizeof name, "%s.bias", linear->name);
-    return params_declare(layout, ctx, name, ROLE_SHARED, 0, 1, (int64_t[]){linear->m2}, &linear->param[BIAS]);
+    return params_declare(layout, ctx, name, ROLE_SHARED, 0, 1, (int64_t[]){linear->m2}, &linear->param[DENSE_BIAS]);
 }
 
 static size_t dense_offset(const Linear *linear, int which) {
@@ -23,9 +21,9 @@ static size_t dense_offset(const Linear *linear, int which) {
 
 static void dense_init(const Linear *linear, uint64_t seed, int class_index, float *vector) {
     if (class_index >= 0 || linear->init == LINEAR_INIT_ZERO) return; // the bias starts at zero in every case
-    float *W = vector + dense_offset(linear, WEIGHT);
+    float *W = vector + dense_offset(linear, DENSE_WEIGHT);
     size_t n = (size_t)linear->m1 * (size_t)linear->m2;
-    RngKey key = {.seed = seed, .sample = (uint64_t)linear->param[WEIGHT], .purpose = RNG_INIT};
+    RngKey key = {.seed = seed, .sample = (uint64_t)linear->param[DENSE_WEIGHT], .purpose = RNG_INIT};
     if (linear->init == LINEAR_INIT_NORMAL) {
         rng_fill_normal(key, W, n);
         for (size_t i = 0; i < n; i++) W[i] *= LINEAR_INIT_STD;
@@ -55,16 +53,17 @@ static void dense_forward(const Linear *linear, Engine *engine, const Gate *gate
                           Activation saved, Activation y, EnginePack *pack) {
     (void)saved;
     engine_linear_forward(engine, gate->n_samples * linear->rows, linear->m1, linear->m2, x,
-                          shared + dense_offset(linear, WEIGHT), shared + dense_offset(linear, BIAS), y, pack);
+                          shared + dense_offset(linear, DENSE_WEIGHT), shared + dense_offset(linear, DENSE_BIAS), y,
+                          pack);
 }
 
 static void dense_backward(const Linear *linear, Engine *engine, const Gate *gate, const float *shared, Activation x,
                            Activation saved, Activation dy, Activation dx, bool accumulate, float *dshared) {
     (void)saved;
-    float *dW = dshared ? dshared + dense_offset(linear, WEIGHT) : NULL;
-    float *db = dshared ? dshared + dense_offset(linear, BIAS) : NULL;
+    float *dW = dshared ? dshared + dense_offset(linear, DENSE_WEIGHT) : NULL;
+    float *db = dshared ? dshared + dense_offset(linear, DENSE_BIAS) : NULL;
     engine_linear_backward(engine, gate->n_samples * linear->rows, linear->m1, linear->m2, x,
-                           shared + dense_offset(linear, WEIGHT), dy, dx, accumulate, dW, db);
+                           shared + dense_offset(linear, DENSE_WEIGHT), dy, dx, accumulate, dW, db);
 }
 
 static double dense_flops(const Linear *linear, double tailor_components) {
@@ -74,7 +73,7 @@ static double dense_flops(const Linear *linear, double tailor_components) {
 
 static void dense_merge(const Linear *linear, const float *shared, const float *tailor, float *W) {
     (void)tailor;
-    const float *from = shared + dense_offset(linear, WEIGHT);
+    const float *from = shared + dense_offset(linear, DENSE_WEIGHT);
     for (size_t i = 0; i < (size_t)linear->m1 * (size_t)linear->m2; i++) W[i] = from[i];
 }
 

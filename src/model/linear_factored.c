@@ -14,21 +14,21 @@
 
 #include "model/linear.h"
 
-enum { U, S, V, BIAS };
-
 static KinditStatus factored_declare(Linear *linear, KinditContext *ctx, ParamLayout *layout) {
     char name[PARAM_NAME_SIZE + 16];
     int64_t n_g = linear->n_learngene, n_t = linear->n_tailor;
     linear->layout = layout;
     snprintf(name, sizeof name, "%s.U", linear->name);
-    TRY(params_declare(layout, ctx, name, ROLE_LEARNGENE, n_t, 2, (int64_t[]){n_g, linear->m1}, &linear->param[U]));
+    TRY(params_declare(layout, ctx, name, ROLE_LEARNGENE, n_t, 2, (int64_t[]){n_g, linear->m1},
+                       &linear->param[FACTORED_U]));
     snprintf(name, sizeof name, "%s.s", linear->name);
-    TRY(params_declare(layout, ctx, name, ROLE_LEARNGENE, n_t, 1, (int64_t[]){n_g}, &linear->param[S]));
+    TRY(params_declare(layout, ctx, name, ROLE_LEARNGENE, n_t, 1, (int64_t[]){n_g}, &linear->param[FACTORED_S]));
     snprintf(name, sizeof name, "%s.V", linear->name);
-    TRY(params_declare(layout, ctx, name, ROLE_LEARNGENE, n_t, 2, (int64_t[]){n_g, linear->m2}, &linear->param[V]));
-    layout->specs[linear->param[U]].quantise = layout->specs[linear->param[V]].quantise = true;
+    TRY(params_declare(layout, ctx, name, ROLE_LEARNGENE, n_t, 2, (int64_t[]){n_g, linear->m2},
+                       &linear->param[FACTORED_V]));
+    layout->specs[linear->param[FACTORED_U]].quantise = layout->specs[linear->param[FACTORED_V]].quantise = true;
     snprintf(name, sizeof name, "%s.bias", linear->name);
-    return params_declare(layout, ctx, name, ROLE_SHARED, 0, 1, (int64_t[]){linear->m2}, &linear->param[BIAS]);
+    return params_declare(layout, ctx, name, ROLE_SHARED, 0, 1, (int64_t[]){linear->m2}, &linear->param[FACTORED_BIAS]);
 }
 
 static const ParamSpec *factored_spec(const Linear *linear, int which) {
@@ -48,13 +48,14 @@ static void factored_init_rows(const Linear *linear, int which, uint64_t seed, i
 static void factored_init(const Linear *linear, uint64_t seed, int class_index, float *vector) {
     bool shared = class_index < 0;
     size_t rows = (size_t)(shared ? linear->n_learngene : linear->n_tailor);
-    const ParamSpec *u = factored_spec(linear, U), *s = factored_spec(linear, S), *v = factored_spec(linear, V);
+    const ParamSpec *u = factored_spec(linear, FACTORED_U), *s = factored_spec(linear, FACTORED_S),
+                    *v = factored_spec(linear, FACTORED_V);
     double m1 = linear->m1, m2 = linear->m2, gated = linear->n_learngene + linear->n_tailor;
 
-    factored_init_rows(linear, U, seed, class_index, rows * u->row, (float)sqrt(1.0 / m1),
+    factored_init_rows(linear, FACTORED_U, seed, class_index, rows * u->row, (float)sqrt(1.0 / m1),
                        vector + (shared ? u->shared_offset : u->tailor_offset));
     if (linear->init != LINEAR_INIT_ZERO)
-        factored_init_rows(linear, V, seed, class_index, rows * v->row, (float)sqrt(1.0 / m2),
+        factored_init_rows(linear, FACTORED_V, seed, class_index, rows * v->row, (float)sqrt(1.0 / m2),
                            vector + (shared ? v->shared_offset : v->tailor_offset));
     float sigma = (float)sqrt(2.0 * m1 * m2 / ((m1 + linear->fan_out) * gated));
     float *sigmas = vector + (shared ? s->shared_offset : s->tailor_offset);
@@ -80,12 +81,13 @@ static size_t factored_pack(const Linear *linear, int n_slots) {
 }
 
 static GatedWeights factored_weights(const Linear *linear, const float *shared) {
-    const ParamSpec *u = factored_spec(linear, U), *s = factored_spec(linear, S), *v = factored_spec(linear, V);
+    const ParamSpec *u = factored_spec(linear, FACTORED_U), *s = factored_spec(linear, FACTORED_S),
+                    *v = factored_spec(linear, FACTORED_V);
     return (GatedWeights){
         .U = shared + u->shared_offset,
         .s = shared + s->shared_offset,
         .V = shared + v->shared_offset,
-        .bias = shared + factored_spec(linear, BIAS)->shared_offset,
+        .bias = shared + factored_spec(linear, FACTORED_BIAS)->shared_offset,
         .tailor_U = u->tailor_offset,
         .tailor_s = s->tailor_offset,
         .tailor_V = v->tailor_offset,
@@ -106,10 +108,10 @@ static void factored_backward(const Linear *linear, Engine *engine, const Gate *
     GatedGradients gradients = {0};
     if (dshared)
         gradients = (GatedGradients){
-            .U = dshared + factored_spec(linear, U)->shared_offset,
-            .s = dshared + factored_spec(linear, S)->shared_offset,
-            .V = dshared + factored_spec(linear, V)->shared_offset,
-            .bias = dshared + factored_spec(linear, BIAS)->shared_offset,
+            .U = dshared + factored_spec(linear, FACTORED_U)->shared_offset,
+            .s = dshared + factored_spec(linear, FACTORED_S)->shared_offset,
+            .V = dshared + factored_spec(linear, FACTORED_V)->shared_offset,
+            .bias = dshared + factored_spec(linear, FACTORED_BIAS)->shared_offset,
         };
     engine_gated_backward(engine, &shape, gate, &weights, x, saved, dy, dx, accumulate, &gradients);
 }

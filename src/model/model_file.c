@@ -19,26 +19,33 @@ KinditStatus model_open(Model **out, KinditContext *ctx, Engine *engine, const c
     return status;
 }
 
-static KinditStatus create(Model *model, const DitConfig *config, const ModelClass *classes, uint64_t seed) {
+static KinditStatus create(Model *model, const DitConfig *config, const ModelClass *classes, const cJSON *base) {
     TRY(dit_create(&model->dit, model->ctx, config));
-    TRY(model_config_build(&model->config, model->ctx, &model->dit->config, classes));
+    TRY(model_config_merge(&model->config, model->ctx, base, &model->dit->config, classes));
     TRY(memory_alloc(model->ctx, (size_t)config->n_classes, sizeof *classes, &model->classes));
     if (config->n_classes) memcpy(model->classes, classes, (size_t)config->n_classes * sizeof *classes);
-    TRY(params_alloc(&model->params, model->engine, model->ctx, &model->dit->layout, config->n_classes));
-    return dit_init(model->dit, &model->params, seed);
+    return params_alloc(&model->params, model->engine, model->ctx, &model->dit->layout, config->n_classes);
 }
 
-KinditStatus model_create(Model **out, KinditContext *ctx, Engine *engine, const DitConfig *config,
-                          const ModelClass *classes, uint64_t seed) {
+KinditStatus model_create_blank(Model **out, KinditContext *ctx, Engine *engine, const DitConfig *config,
+                                const ModelClass *classes, const cJSON *base) {
     Model *model;
     *out = NULL;
     TRY(memory_alloc(ctx, 1, sizeof *model, &model));
     *model = (Model){.ctx = ctx, .engine = engine, .form = MODEL_WHOLE};
-    KinditStatus status = create(model, config, classes, seed);
+    KinditStatus status = create(model, config, classes, base);
     if (status)
         model_close(&model);
     else
         *out = model;
+    return status;
+}
+
+KinditStatus model_create(Model **out, KinditContext *ctx, Engine *engine, const DitConfig *config,
+                          const ModelClass *classes, uint64_t seed) {
+    TRY(model_create_blank(out, ctx, engine, config, classes, NULL));
+    KinditStatus status = dit_init((*out)->dit, &(*out)->params, seed);
+    if (status) model_close(out);
     return status;
 }
 

@@ -36,6 +36,10 @@ typedef struct Model {
 // `classes`: comma-separated ids or names, "" for none, NULL for all the file holds; the model has them in that order.
 // Only those tailors are read. A run folder opens its newest complete checkpoint; a learngene file alone has no class.
 KinditStatus model_open(Model **out, KinditContext *ctx, Engine *engine, const char *path, const char *classes);
+// A new model, all of its weights zero. `base`: a config document whose other keys (training settings, keys of others)
+// it keeps, or NULL.
+KinditStatus model_create_blank(Model **out, KinditContext *ctx, Engine *engine, const DitConfig *config,
+                                const ModelClass *classes, const cJSON *base);
 // A new model with initial weights.
 KinditStatus model_create(Model **out, KinditContext *ctx, Engine *engine, const DitConfig *config,
                           const ModelClass *classes, uint64_t seed);

@@ -2,7 +2,7 @@
 // depends on the seed and its number alone.
 #include <math.h>
 
-#include "diffusion/sampler.h"
+#include "diffusion/sampler_memory.h"
 #include "scratch.h"
 
 enum { CLASSES = 3, CHANNELS = 4, SIDE = 4, PLANE = SIDE * SIDE, SIZE = CHANNELS * PLANE, MOST = 16 };
@@ -362,6 +362,52 @@ static void test_pixels(void **state) {
     assert_memory_equal(found, expected, sizeof expected);
 }
 
+// ---- memory --------------------------------------------------------------------------------------------------------
+
+typedef struct Peak {
+    const Engine *engine;
+    size_t bytes;
+} Peak;
+
+static void note_peak(void *user, const KinditProgress *progress) {
+    (void)progress;
+    Peak *peak = user;
+    if (engine_allocated(peak->engine) > peak->bytes) peak->bytes = engine_allocated(peak->engine);
+}
+
+// The memory foretold is the memory taken, to the byte.
+static void check_memory(bool factored, SamplerSettings settings, int n, int threads) {
+    Tiny tiny = tiny_open(threads, true, factored);
+    Peak peak = {tiny.engine, 0};
+    SamplerMemory memory;
+    float out[MOST * SIZE];
+    tiny.ctx->settings.progress = note_peak;
+    tiny.ctx->settings.user = &peak;
+    assert_ok(tiny.ctx, sampler_run(tiny.model, &settings, 0, n, some_labels, out));
+    sampler_predict_memory(&memory, tiny.model->dit, &settings, n,
+                           sampler_tailors(tiny.model, &settings, n, some_labels), threads);
+    assert_int_equal(memory.total, peak.bytes);
+    assert_int_equal(memory.weights, engine_allocated(tiny.engine) - memory.scratch); // what is left: scratch stays
+    tiny_close(&tiny);
+}
+
+static void test_memory_is_foretold(void **state) {
+    (void)state;
+    for (int factored = 0; factored < 2; factored++)
+        for (int threads = 1; threads <= 3; threads++) {
+            SamplerSettings settings = quick(SAMPLER_DDIM, 2);
+            check_memory(factored, settings, 1, threads);
+            settings.batch = 5;
+            check_memory(factored, settings, MOST, threads);
+            settings.bf16 = true;
+            settings.guidance = 1;
+            check_memory(factored, settings, 3, threads);
+            settings.guidance = 2;
+            settings.no_tailors = settings.keep_label_rows = factored;
+            check_memory(factored, settings, 3, threads);
+        }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ddpm),
@@ -373,6 +419,7 @@ int main(void) {
         cmocka_unit_test(test_progress_and_cancel),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_pixels),
+        cmocka_unit_test(test_memory_is_foretold),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -46,15 +46,7 @@ expect_in "$scratch/err" ".npy"
 expect_code 2 "$KINDIT" sample "$scratch/bare" -o "$scratch/bare.png"
 expect_in "$scratch/err" "draw it with no tailors"
 
-# Budgets, and refusals that say what would do.
-"$KINDIT" assemble "$scratch/parts" --json >"$scratch/plan.json"
-learngene=$(json_number learngene_bytes <"$scratch/plan.json")
-tailor=$(json_number tailor_bytes <"$scratch/plan.json")
-"$KINDIT" assemble "$scratch/parts" --classes 2,0 --budget $((learngene + tailor)) --json >"$scratch/plan.json"
-[ "$(json_number n_classes <"$scratch/plan.json")" = 1 ] && grep -q '"2"' "$scratch/plan.json" ||
-    fail "a budget for one tailor should choose class 2: $(cat "$scratch/plan.json")"
-expect_code 2 "$KINDIT" assemble "$scratch/parts" --budget $((learngene - 1))
-expect_in "$scratch/err" "$learngene"
+# Refusals that say what would do.
 expect_code 2 "$KINDIT" decompose "$scratch/run" -o "$scratch/parts"
 expect_code 0 "$KINDIT" decompose "$scratch/run" -o "$scratch/parts" --force
 

@@ -32,8 +32,8 @@ expect_code 2 "$KINDIT" sample a b -o a.png
 expect_in "$scratch/err" "one argument too many"
 expect_code 2 "$KINDIT" sample x --json=yes -o a.png
 expect_in "$scratch/err" "takes no value"
-expect_code 2 "$KINDIT" assemble x --budget 4Q
-expect_in "$scratch/err" "expects a size such as 4MB"
+expect_code 2 "$KINDIT" assemble x --dry-run --budget 4Q
+expect_in "$scratch/err" "expected a size of at least 1 byte such as 4MB"
 expect_code 2 "$KINDIT" info
 expect_code 2 "$KINDIT" info --depth 3
 expect_in "$scratch/err" "--width"

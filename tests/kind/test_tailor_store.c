@@ -48,7 +48,7 @@ static bool same_tailor(const ParamLayout *layout, const float *a, const float *
 }
 
 static const char *tailor_of(Fixture *f, const char *id) {
-    char name[128];
+    char name[1024];
     snprintf(name, sizeof name, "parts/tailors/%s.safetensors", id);
     return scratch_path(f->scratch, name);
 }

@@ -60,11 +60,6 @@ static void test_unlisted(void **state) {
     assert_ok(f.ctx, model_open(&read, f.ctx, f.engine, f.folder, "Letter D,a"));
     models_assert_equal(read, f.model, (int[]){3, 0}, 2, DTYPE_F32);
     model_close(&read);
-    AssemblePlan plan;
-    AssembleBudget budget = {0};
-    assert_ok(f.ctx, assemble_plan(&plan, f.ctx, f.folder, NULL, &budget, DTYPE_F32));
-    assert_int_equal(plan.n_classes, N);
-    assemble_plan_close(&plan);
     fixture_close(&f);
 }
 
