@@ -62,44 +62,38 @@ static KinditStatus try_choice(Search *search, int type, const Cut *cut, bool *f
 
 // ---- all plans -----------------------------------------------------------------------------------------------------
 
-// For every number of classes, from all to the fewest, the most of the learngene that fits. That number never falls on
-// the way, so one walk finds them all.
-static KinditStatus walk(Search *search, int type, int n_tailor) {
-    const Cut *most = &search->problem->most;
-    Cut cut = {.n_tailor = n_tailor};
-    const int fewest = most->n_classes ? 1 : 0;
-    bool fits = false;
-    int n_learngene = 0;
-    for (cut.n_classes = most->n_classes; cut.n_classes >= fewest; cut.n_classes--) {
-        cut.n_learngene = most->n_learngene;
-        TRY(try_choice(search, type, &cut, &fits));
-        if (fits) return KINDIT_OK; // fewer classes could only lose
-        for (fits = true; fits && n_learngene + 1 < most->n_learngene;) {
-            cut.n_learngene = n_learngene + 1;
-            TRY(try_choice(search, type, &cut, &fits));
-            n_learngene += fits;
-        }
-    }
-    return KINDIT_OK;
-}
-
 static bool is_drawn(const BudgetProblem *problem, int type, const Cut *cut) {
     BudgetPlan plan = {.choice.cut = *cut};
     score(problem, type, &plan);
     return plan.score > 0;
 }
 
-// The least that is worth drawing with one type and one size of tailors. More classes are less only where one of them
-// needs less of the learngene.
-static KinditStatus try_least(Search *search, int type, int n_tailor) {
-    const Cut *most = &search->problem->most;
-    Cut cut = {most->n_classes ? 1 : 0, most->n_learngene + 1, n_tailor};
-    for (; cut.n_classes <= most->n_classes; cut.n_classes++) {
-        const int before = cut.n_learngene;
-        Cut less = cut;
-        while (--less.n_learngene > 0 && is_drawn(search->problem, type, &less)) cut = less;
-        bool fits;
-        if (cut.n_learngene < before) TRY(try_choice(search, type, &cut, &fits));
+// With this much of the learngene and of each tailor: the fewest classes of which one is worth drawing, and if they
+// fit, the most classes that do. Costs grow with their number.
+static KinditStatus try_classes(Search *search, int type, Cut cut) {
+    const int most = cut.n_classes;
+    bool fits;
+    cut.n_classes = most > 0 ? 1 : 0;
+    while (cut.n_classes < most && !is_drawn(search->problem, type, &cut)) cut.n_classes++;
+    TRY(try_choice(search, type, &cut, &fits));
+    if (!fits) return KINDIT_OK;
+    int fitting = cut.n_classes, over = most + 1;
+    while (over - fitting > 1) {
+        cut.n_classes = over > most ? most : fitting + (over - fitting) / 2; // all of them first
+        TRY(try_choice(search, type, &cut, &fits));
+        *(fits ? &fitting : &over) = cut.n_classes;
+    }
+    return KINDIT_OK;
+}
+
+// Every part of the learngene, from all of it down, until even all classes could not reach the best so far.
+static KinditStatus walk(Search *search, int type, int n_tailor) {
+    BudgetPlan bound = {.choice.cut = search->problem->most};
+    bound.choice.cut.n_tailor = n_tailor;
+    for (; bound.choice.cut.n_learngene > 0; bound.choice.cut.n_learngene--) {
+        score(search->problem, type, &bound);
+        if (bound.score <= 0 || (search->found && bound.score < search->best.score)) break;
+        TRY(try_classes(search, type, bound.choice.cut));
     }
     return KINDIT_OK;
 }
@@ -126,8 +120,6 @@ KinditStatus budget_plan(BudgetPlan *out, KinditContext *ctx, const BudgetProble
     Search search = {.problem = problem, .least_over = INFINITY};
     for (int type = 0; type < problem->n_types; type++)
         for (int t = problem->most.n_tailor; t >= 0; t--) TRY(walk(&search, type, t));
-    for (int type = 0; type < problem->n_types && !search.found; type++)
-        for (int t = 0; t <= problem->most.n_tailor; t++) TRY(try_least(&search, type, t));
     if (!search.found) return fail_tight(ctx, &search);
     *out = search.best;
     return KINDIT_OK;

@@ -46,7 +46,7 @@ typedef struct BudgetType {
     double loss; // what writing the weights as this type loses
 } BudgetType;
 
-// What to choose from. Costs grow, or stay, with each number of a cut.
+// What to choose from. Costs grow, or stay, with the number of classes.
 typedef struct BudgetProblem {
     Cut most;                 // what there is
     const EnergyLoss *losses; // of its classes, in order of preference

@@ -7,7 +7,7 @@
 
 enum { CLASSES = 5, LEARNGENE = 7, TAILOR = 3, PROBLEMS = 2000 };
 
-// Costs that grow with each number, the last of them in steps as padding makes it.
+// Costs that grow with each number, but memory, which padding makes fall here and there.
 typedef struct Made {
     double base[BUDGET_DIMENSIONS], each_learngene[BUDGET_DIMENSIONS], each_tailor[BUDGET_DIMENSIONS];
     double learngene[LEARNGENE + 1], tailor[CLASSES * (TAILOR + 1)];
@@ -25,7 +25,7 @@ static KinditStatus made_measure(void *user, const BudgetChoice *choice, BudgetC
         double components = cut->n_classes * (cut->n_tailor * made->each_tailor[d] + 1);
         cost->of[d] = made->base[d] + cut->n_learngene * made->each_learngene[d] + components;
         if (d == BUDGET_BYTES) cost->of[d] *= 4.0 / (1 + choice->type);
-        if (d == BUDGET_MEMORY) cost->of[d] = 8 * ceil(cost->of[d] / 8);
+        if (d == BUDGET_MEMORY) cost->of[d] += 9 * (cut->n_learngene % 3);
     }
     return KINDIT_OK;
 }
