@@ -27,7 +27,7 @@ static KinditStatus run(KinditContext *ctx, KinditModel **model, char **argv) {
     printf("step %lld: loss %.4f, %s\n", (long long)result.step, result.loss, result.model);
 
     status = kindit_model_open(model, ctx, result.model, NULL);
-    if (!status) status = kindit_decompose(*model, path[1]);
+    if (!status) status = kindit_decompose(*model, path[1], KINDIT_F32);
     KinditAssembleSettings assembling = kindit_assemble_settings_default();
     assembling.classes = argv[4];
     if (!status) status = kindit_assemble(ctx, &assembling, path[1], path[2], NULL);

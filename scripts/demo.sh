@@ -62,7 +62,7 @@ measure() {
 assemble() { run assemble kindit assemble $out/parts --force -o $out/"$@"; }
 keep real-eval.json kindit eval nn --queries heldout --data $out/data
 assemble all36.safetensors
-assemble all36-bf16.safetensors --bf16
+assemble all36-bf16.safetensors --type bf16
 assemble digits.safetensors --classes 0,1,2,3,4,5,6,7,8,9
 assemble kind.safetensors --classes K,I,N,D
 assemble budget.safetensors --budget 3MB

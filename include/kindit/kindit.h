@@ -165,25 +165,29 @@ KinditStatus kindit_sample_to_png(KinditModel *model, const KinditSampleSettings
 
 // ---- taking apart, putting together --------------------------------------------------------------------------------
 
+// In what a file keeps weights: 4, 2, about 1 or about 0.6 bytes each (docs/formats.md). In memory they are float32.
+// BEST: float32, and within limits what draws best of the first three.
+typedef enum KinditStorage { KINDIT_BEST = 0, KINDIT_F32, KINDIT_BF16, KINDIT_INT8, KINDIT_INT4 } KinditStorage;
+
 // Writes folder/learngene.safetensors and folder/tailors/<class id>.safetensors; the folder must not exist.
-KinditStatus kindit_decompose(KinditModel *model, const char *folder);
+KinditStatus kindit_decompose(KinditModel *model, const char *folder, KinditStorage storage);
 
 typedef struct KinditAssembleSettings {
     const char *classes; // in order of preference; NULL: all there are
     // Limits, 0 for none. Within them the best model is composed: fewer classes, fewer components of the learngene and
-    // of each tailor (the weakest go), bfloat16; what is best, src/kind/budget.h defines.
+    // of each tailor (the weakest go), a smaller type of weights; what is best, src/kind/budget.h defines.
     int64_t max_bytes; // of the weights written (the file's header comes on top)
     int64_t max_parameters;
     double max_flops;   // of one pass of one image with its tailor
     int64_t max_memory; // bytes, of drawing one image with guidance
-    bool bf16;          // write bfloat16 whatever fits
+    KinditStorage storage;
 } KinditAssembleSettings;
-KinditAssembleSettings kindit_assemble_settings_default(void); // all zero
+KinditAssembleSettings kindit_assemble_settings_default(void); // all zero: every class, no limit, float32
 
 typedef struct KinditAssemblePlan {
-    int n_classes;             // the first of those asked for
-    int n_learngene, n_tailor; // components
-    bool bf16;
+    int n_classes;                     // the first of those asked for
+    int n_learngene, n_tailor;         // components
+    KinditStorage storage;             // never KINDIT_BEST
     int64_t bytes, parameters, memory; // as the limits count them
     double flops;
     double loss; // share of the weights' energy lost, mean of the classes

@@ -5,22 +5,41 @@
 #include "model/tailor_hold.h"
 
 // Taking apart copies every tailor, so all are held meanwhile.
-static KinditStatus decompose_held(const Model *model, TailorHold *hold, const char *folder) {
+static KinditStatus decompose_held(const Model *model, TailorHold *hold, const char *folder, StorageType type) {
     int *all;
     TRY(memory_alloc(model->ctx, (size_t)model->n_tailors, sizeof *all, &all));
     for (int c = 0; c < model->n_tailors; c++) all[c] = c;
     KinditStatus status = tailor_hold_take(hold, all, model->n_tailors);
     Model whole = *model;
     whole.params = hold->params;
-    if (!status) status = decompose_write(&whole, model->ctx, folder, DTYPE_F32, false);
+    if (!status) status = decompose_write(&whole, model->ctx, folder, type, false);
     memory_free(&all);
     return status;
 }
 
-KinditStatus kindit_decompose(KinditModel *model, const char *folder) {
+// The types that a KinditStorage allows: one, or for KINDIT_BEST those worth choosing from, the finest first.
+static KinditStatus to_types(const StorageType **types, int *n, StorageType *one, KinditContext *ctx,
+                             KinditStorage storage) {
+    *types = assembly_types;
+    *n = ASSEMBLY_TYPES;
+    if (storage == KINDIT_BEST) return KINDIT_OK;
+    if ((unsigned)storage > KINDIT_INT4)
+        return context_fail(ctx, KINDIT_ERROR_ARGUMENT, "storage %d: expected KINDIT_BEST to KINDIT_INT4",
+                            (int)storage);
+    *one = (StorageType)(storage - KINDIT_F32); // the two lists are in one order
+    *types = one;
+    *n = 1;
+    return KINDIT_OK;
+}
+
+KinditStatus kindit_decompose(KinditModel *model, const char *folder, KinditStorage storage) {
     TailorHold hold;
+    const StorageType *types;
+    StorageType one;
+    int n;
+    TRY(to_types(&types, &n, &one, model->ctx, storage));
     TRY(tailor_hold_create(&hold, model->model, model->model->n_tailors));
-    KinditStatus status = decompose_held(model->model, &hold, folder);
+    KinditStatus status = decompose_held(model->model, &hold, folder, types[0]);
     tailor_hold_close(&hold);
     return status;
 }
@@ -30,12 +49,15 @@ KinditAssembleSettings kindit_assemble_settings_default(void) {
 }
 
 static KinditStatus choose(const Assembly *assembly, const KinditAssembleSettings *settings, BudgetPlan *plan) {
-    const StorageType types[] = {STORAGE_F32, STORAGE_BF16};
+    const StorageType *types;
+    StorageType one;
+    int n;
+    TRY(to_types(&types, &n, &one, assembly->parts->ctx, settings->storage));
     const BudgetCost limits = {{[BUDGET_BYTES] = (double)settings->max_bytes,
                                 [BUDGET_PARAMETERS] = (double)settings->max_parameters,
                                 [BUDGET_FLOPS] = settings->max_flops,
                                 [BUDGET_MEMORY] = (double)settings->max_memory}};
-    return assembly_plan(assembly, &limits, types + settings->bf16, settings->bf16 ? 1 : 2, plan);
+    return assembly_plan(assembly, &limits, types, n, plan);
 }
 
 static KinditAssemblePlan describe(const BudgetPlan *plan) {
@@ -44,7 +66,7 @@ static KinditAssemblePlan describe(const BudgetPlan *plan) {
         .n_classes = plan->choice.cut.n_classes,
         .n_learngene = plan->choice.cut.n_learngene,
         .n_tailor = plan->choice.cut.n_tailor,
-        .bf16 = plan->choice.type == STORAGE_BF16,
+        .storage = (KinditStorage)(plan->choice.type + KINDIT_F32),
         .bytes = (int64_t)cost[BUDGET_BYTES],
         .parameters = (int64_t)cost[BUDGET_PARAMETERS],
         .memory = (int64_t)cost[BUDGET_MEMORY],

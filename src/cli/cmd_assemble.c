@@ -6,7 +6,8 @@
 
 static struct {
     const char *classes, *output, *budget;
-    bool bf16, dry_run, force, json;
+    int64_t type; // 0: the best, else a StorageType + 1
+    bool dry_run, force, json;
 } settings;
 
 static const Option *assemble_options(int *n) {
@@ -17,8 +18,9 @@ static const Option *assemble_options(int *n) {
          "at most: bytes of weights (4MB, 3.5MiB), or any of bytes=4MB,params=1.2M,flops=3G,memory=16MB", 0, 0, NULL},
         {"--output", "-o", OPTION_STRING, &settings.output, "PATH",
          "model to write: a folder, or one file if the name ends in .safetensors", 0, 0, NULL},
-        {"--bf16", NULL, OPTION_FLAG, &settings.bf16, NULL,
-         "write bfloat16 (default: float32; within a budget whichever is better)", 0, 0, NULL},
+        {"--type", NULL, OPTION_CHOICE, &settings.type, "best|" STORAGE_NAMES,
+         "how to store the weights (default best: f32, within a budget what is best of f32, bf16 and int8)", 0, 0,
+         NULL},
         {"--dry-run", NULL, OPTION_FLAG, &settings.dry_run, NULL, "show the plan, write nothing", 0, 0, NULL},
         {"--force", NULL, OPTION_FLAG, &settings.force, NULL, "replace what is there", 0, 0, NULL},
         {"--json", NULL, OPTION_FLAG, &settings.json, NULL, "print the plan as JSON", 0, 0, NULL},
@@ -91,8 +93,9 @@ static void print_table(const Assembly *assembly, const BudgetCost *limits, cons
 // ---- the command ---------------------------------------------------------------------------------------------------
 
 static KinditStatus choose(const Assembly *assembly, const BudgetCost *limits, BudgetPlan *plan) {
-    const StorageType types[] = {STORAGE_F32, STORAGE_BF16};
-    return assembly_plan(assembly, limits, types + settings.bf16, settings.bf16 ? 1 : 2, plan);
+    const StorageType one = (StorageType)(settings.type - 1);
+    return settings.type ? assembly_plan(assembly, limits, &one, 1, plan)
+                         : assembly_plan(assembly, limits, assembly_types, ASSEMBLY_TYPES, plan);
 }
 
 static KinditStatus run(const Assembly *assembly, const BudgetCost *limits, const char *source) {
@@ -132,7 +135,8 @@ const Command command_assemble = {
     .summary = "put a model together from a learngene and the tailors of some classes, within a budget",
     .arguments = "SOURCE (-o PATH | --dry-run) [options]",
     .examples = "kindit assemble parts --classes A,B,C -o abc.safetensors\n"
-                "kindit assemble parts --budget 3MB -o small.safetensors\n"
+                "kindit assemble parts --budget 1.5MB -o small.safetensors\n"
+                "kindit assemble parts --type int8 -o int8.safetensors\n"
                 "kindit assemble parts --classes K,i,n,d --budget params=1.1M,memory=16MB --dry-run --json",
     .notes =
         "SOURCE is a decomposed folder or a whole model. Within a budget the best model that fits is composed: which "

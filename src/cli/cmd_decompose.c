@@ -5,14 +5,15 @@
 
 static struct {
     const char *output;
-    bool bf16, force;
+    int64_t type;
+    bool force;
 } settings;
 
 static const Option *decompose_options(int *n) {
     static const Option options[] = {
         {"--output", "-o", OPTION_STRING, &settings.output, "DIR", "folder to make", 0, 0, NULL},
-        {"--bf16", NULL, OPTION_FLAG, &settings.bf16, NULL, "write bfloat16: half the bytes, no longer the same bits",
-         0, 0, NULL},
+        {"--type", NULL, OPTION_CHOICE, &settings.type, STORAGE_NAMES,
+         "how to store the weights (default f32; less is smaller, and no longer the same bits)", 0, 0, NULL},
         {"--force", NULL, OPTION_FLAG, &settings.force, NULL, "replace the folder if it exists", 0, 0, NULL},
     };
     *n = sizeof options / sizeof *options;
@@ -35,8 +36,7 @@ static int decompose_run(KinditContext *ctx, int n_positional, char **positional
     Model *model = NULL;
     KinditStatus status = engine_create(&engine, ctx);
     if (!status) status = model_open(&model, ctx, engine, positional[0], NULL);
-    if (!status)
-        status = decompose_write(model, ctx, settings.output, settings.bf16 ? DTYPE_BF16 : DTYPE_F32, settings.force);
+    if (!status) status = decompose_write(model, ctx, settings.output, (StorageType)settings.type, settings.force);
     if (!status) print_result(model);
     model_close(&model);
     engine_close(&engine);
@@ -48,10 +48,11 @@ const Command command_decompose = {
     .summary = "take a model apart: one learngene file and a tailor file for each class",
     .arguments = "MODEL -o DIR [options]",
     .examples = "kindit decompose models/letters.safetensors -o parts\n"
-                "kindit decompose runs/letters/checkpoints/step-4000 --bf16 -o parts",
+                "kindit decompose runs/letters/checkpoints/step-4000 --type int8 -o parts",
     .notes =
         "The folder is itself a model, whole or with any of its tailor files removed. Taking apart is copying rows: "
-        "the parts together draw the same samples to the bit.",
+        "the parts together draw the same samples to the bit, and again when parts are stored in the type they "
+        "had.",
     .min_positional = 1,
     .max_positional = 1,
     .options = decompose_options,

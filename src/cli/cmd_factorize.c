@@ -5,8 +5,8 @@
 
 static struct {
     const char *output, *classes;
-    int64_t n_learngene, n_tailor;
-    bool learngene_given, tailor_given, bf16, force, json;
+    int64_t n_learngene, n_tailor, type;
+    bool learngene_given, tailor_given, force, json;
 } settings;
 
 static const Option *factorize_options(int *n) {
@@ -20,7 +20,8 @@ static const Option *factorize_options(int *n) {
          "of a dense model: components of each tailor, from those that follow (default 0)", 0, 4096,
          &settings.tailor_given},
         {"--classes", NULL, OPTION_STRING, &settings.classes, "A,B", "classes to keep (default: all)", 0, 0, NULL},
-        {"--bf16", NULL, OPTION_FLAG, &settings.bf16, NULL, "write bfloat16", 0, 0, NULL},
+        {"--type", NULL, OPTION_CHOICE, &settings.type, STORAGE_NAMES, "how to store the weights (default f32)", 0, 0,
+         NULL},
         {"--force", NULL, OPTION_FLAG, &settings.force, NULL, "replace what is there", 0, 0, NULL},
         {"--json", NULL, OPTION_FLAG, &settings.json, NULL, "print JSON", 0, 0, NULL},
     };
@@ -64,8 +65,7 @@ static int factorize_run(KinditContext *ctx, int n_positional, char **positional
     KinditStatus status = engine_create(&engine, ctx);
     if (!status) status = model_open(&model, ctx, engine, positional[0], settings.classes);
     if (!status) status = factorize(&factored, model, &kept);
-    if (!status)
-        status = model_write(factored, settings.output, settings.bf16 ? DTYPE_BF16 : DTYPE_F32, settings.force);
+    if (!status) status = model_write(factored, settings.output, (StorageType)settings.type, settings.force);
     int code = status ? cli_report(ctx, status) : print_result(factored, kept);
     model_close(&factored);
     model_close(&model);

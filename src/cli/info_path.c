@@ -6,6 +6,7 @@
 #include "cli/info.h"
 #include "data/dataset.h"
 #include "model/model_source.h"
+#include "model/storage_file.h"
 
 static void add_class(cJSON *list, const ModelClass *class) {
     char text[2 * DIT_CLASS_NAME_SIZE + 4];
@@ -24,7 +25,7 @@ static void add_tensors(cJSON *json, const Safetensors *file) {
     info_add_int(json, "n_elements", (int64_t)elements);
     info_add_int(json, "tensor_bytes", (int64_t)bytes);
     info_add_int(json, "file_bytes", (int64_t)file->map.size);
-    if (file->n_tensors) cJSON_AddStringToObject(json, "dtype", dtype_name(file->tensors[0].dtype));
+    cJSON_AddStringToObject(json, "storage", storage_of_file(file));
 }
 
 // Every tensor, for files that are no model.

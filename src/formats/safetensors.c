@@ -41,7 +41,7 @@ static KinditStatus parse_entry(Safetensors *file, KinditContext *ctx, const cJS
     TRY(json_get_string(item, ctx, where, "dtype", &dtype));
     if (!dtype_from_name(dtype, &tensor->dtype))
         return context_fail(ctx, KINDIT_ERROR_UNSUPPORTED,
-                            "%s: expected dtype F32, BF16, F16, F64, I64, I32 or U8, found %s", where, dtype);
+                            "%s: expected dtype F32, BF16, F16, F64, I64, I32, I8 or U8, found %s", where, dtype);
     const cJSON *shape, *offsets, *size;
     TRY(json_get_array(item, ctx, where, "shape", &shape));
     cJSON_ArrayForEach(size, shape) {

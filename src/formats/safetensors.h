@@ -9,7 +9,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 
-typedef enum Dtype { DTYPE_F32, DTYPE_BF16, DTYPE_F16, DTYPE_F64, DTYPE_I64, DTYPE_I32, DTYPE_U8 } Dtype;
+typedef enum Dtype { DTYPE_F32, DTYPE_BF16, DTYPE_F16, DTYPE_F64, DTYPE_I64, DTYPE_I32, DTYPE_I8, DTYPE_U8 } Dtype;
 enum { TENSOR_MAX_DIMS = 8 };
 
 typedef struct Tensor {

@@ -2,6 +2,8 @@
 
 #include "model/model_params_file.h"
 
+const StorageType assembly_types[ASSEMBLY_TYPES] = {STORAGE_F32, STORAGE_BF16, STORAGE_INT8};
+
 static KinditStatus open_parts(Assembly *assembly, KinditContext *ctx, Engine *engine, const char *source,
                                const char *classes) {
     TRY(model_open(&assembly->parts, ctx, engine, source, classes));
@@ -75,7 +77,7 @@ KinditStatus assembly_plan(const Assembly *assembly, const BudgetCost *limits, c
 KinditStatus assembly_write(const Assembly *assembly, const BudgetChoice *choice, const char *path, bool overwrite) {
     Model *model;
     TRY(cut_create(&model, assembly->parts, &assembly->energy, &choice->cut));
-    KinditStatus status = model_write(model, path, storage_dtype(choice->type), overwrite);
+    KinditStatus status = model_write(model, path, choice->type, overwrite);
     model_close(&model);
     return status;
 }

@@ -12,7 +12,7 @@ typedef struct Parts {
     const Model *model;
     KinditContext *ctx;
     const char *folder; // being written
-    Dtype dtype;
+    StorageType type;
     cJSON *hashes; // {path in the folder: sha256}
 } Parts;
 
@@ -26,14 +26,14 @@ static KinditStatus write_part(Parts *parts, const char *file, ModelPart part, i
     cJSON *document;
     char path[1024];
     TRY(file_path(path, ctx, "%s/%s", parts->folder, file));
-    TRY(model_config_merge(&document, ctx, model->config, &config, model->classes + class_index));
+    TRY(model_config_for_file(&document, ctx, model->config, &config, model->classes + class_index, parts->type));
     char *text = cJSON_PrintUnformatted(document);
     cJSON_Delete(document);
     if (!text) return context_fail(ctx, KINDIT_ERROR_MEMORY, "%s: out of memory for the config", file);
     metadata[n_metadata][0] = "kindit";
     metadata[n_metadata][1] = text;
     KinditStatus status = model_params_write(ctx, path, &model->dit->layout, &model->params, part, class_index,
-                                             parts->dtype, (const char *const(*)[2])metadata, n_metadata + 1);
+                                             parts->type, (const char *const(*)[2])metadata, n_metadata + 1);
     cJSON_free(text);
     TRY(status);
 
@@ -60,7 +60,7 @@ static KinditStatus write_config(Parts *parts) {
     char path[1024];
     cJSON *document;
     TRY(file_path(path, parts->ctx, "%s/config.json", parts->folder));
-    TRY(model_config_merge(&document, parts->ctx, model->config, &model->dit->config, model->classes));
+    TRY(model_config_for_file(&document, parts->ctx, model->config, &model->dit->config, model->classes, parts->type));
     KinditStatus status = KINDIT_OK;
     if (!cJSON_AddItemReferenceToObject(document, "sha256", parts->hashes))
         status = context_fail(parts->ctx, KINDIT_ERROR_MEMORY, "%s: out of memory", path);
@@ -83,14 +83,15 @@ static KinditStatus write_parts(Parts *parts) {
     return write_config(parts);
 }
 
-KinditStatus decompose_write(const Model *model, KinditContext *ctx, const char *folder, Dtype dtype, bool overwrite) {
+KinditStatus decompose_write(const Model *model, KinditContext *ctx, const char *folder, StorageType type,
+                             bool overwrite) {
     if (!model->dit->config.factored)
         return context_fail(ctx, KINDIT_ERROR_ARGUMENT,
                             "%s: a dense model has no learngene to take out; decompose one trained with --kind kind",
                             folder);
     FolderWriter writer;
     TRY(folder_begin(&writer, ctx, folder, overwrite));
-    Parts parts = {.model = model, .ctx = ctx, .folder = writer.temporary, .dtype = dtype};
+    Parts parts = {.model = model, .ctx = ctx, .folder = writer.temporary, .type = type};
     parts.hashes = cJSON_CreateObject();
     KinditStatus status = KINDIT_OK;
     if (!parts.hashes) status = context_fail(ctx, KINDIT_ERROR_MEMORY, "%s: out of memory", folder);

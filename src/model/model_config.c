@@ -6,7 +6,7 @@
 #include "base/json.h"
 #include "model/model_file.h"
 
-enum { CONFIG_FORMAT = 1 };
+enum { FORMAT_FLOATS = 1, FORMAT_FEW_BITS = 2, NEWEST_FORMAT = FORMAT_FEW_BITS };
 
 typedef struct ConfigField {
     const char *key;
@@ -110,10 +110,10 @@ static KinditStatus parse_classes(const cJSON *array, KinditContext *ctx, const 
 static KinditStatus parse_fields(const cJSON *json, KinditContext *ctx, const char *where, DitConfig *config) {
     int64_t format, value;
     TRY(json_get_int(json, ctx, where, "format", 1, INT_MAX, &format));
-    if (format > CONFIG_FORMAT)
+    if (format > NEWEST_FORMAT)
         return context_fail(ctx, KINDIT_ERROR_UNSUPPORTED,
                             "%s: format %lld is newer than this program reads (%d): update it", where,
-                            (long long)format, CONFIG_FORMAT);
+                            (long long)format, NEWEST_FORMAT);
     const char *kind;
     TRY(json_get_string(json, ctx, where, "kind", &kind));
     config->factored = strcmp(kind, "kind") == 0;
@@ -175,7 +175,7 @@ static bool build_classes(cJSON *document, const ModelClass *classes, int n) {
 }
 
 static bool build_fields(cJSON *document, const DitConfig *config) {
-    if (!cJSON_AddNumberToObject(document, "format", CONFIG_FORMAT)) return false;
+    if (!cJSON_AddNumberToObject(document, "format", FORMAT_FLOATS)) return false;
     if (!cJSON_AddStringToObject(document, "kind", config->factored ? "kind" : "dense")) return false;
     for (int i = 0; i < N_INT_FIELDS; i++) {
         int value = *(const int *)((const char *)config + int_fields[i].offset);
@@ -202,12 +202,16 @@ KinditStatus model_config_build(cJSON **out, KinditContext *ctx, const DitConfig
     return KINDIT_OK;
 }
 
+static bool is_of_the_file(const char *key) {
+    return strcmp(key, "sha256") == 0 || strcmp(key, "storage") == 0;
+}
+
 KinditStatus model_config_merge(cJSON **out, KinditContext *ctx, const cJSON *base, const DitConfig *config,
                                 const ModelClass *classes) {
     TRY(model_config_build(out, ctx, config, classes));
     const cJSON *item;
     cJSON_ArrayForEach(item, base) {
-        if (cJSON_GetObjectItemCaseSensitive(*out, item->string) || strcmp(item->string, "sha256") == 0) continue;
+        if (cJSON_GetObjectItemCaseSensitive(*out, item->string) || is_of_the_file(item->string)) continue;
         cJSON *copy = cJSON_Duplicate(item, true);
         if (cJSON_AddItemToObject(*out, item->string, copy)) continue;
         cJSON_Delete(copy);
@@ -216,4 +220,15 @@ KinditStatus model_config_merge(cJSON **out, KinditContext *ctx, const cJSON *ba
         return context_fail(ctx, KINDIT_ERROR_MEMORY, "out of memory for a config");
     }
     return KINDIT_OK;
+}
+
+KinditStatus model_config_for_file(cJSON **out, KinditContext *ctx, const cJSON *base, const DitConfig *config,
+                                   const ModelClass *classes, StorageType type) {
+    TRY(model_config_merge(out, ctx, base, config, classes));
+    if (type == STORAGE_INT8 || type == STORAGE_INT4)
+        cJSON_SetNumberValue(cJSON_GetObjectItemCaseSensitive(*out, "format"), FORMAT_FEW_BITS);
+    if (cJSON_AddStringToObject(*out, "storage", storage_name(type))) return KINDIT_OK;
+    cJSON_Delete(*out);
+    *out = NULL;
+    return context_fail(ctx, KINDIT_ERROR_MEMORY, "out of memory for a config");
 }

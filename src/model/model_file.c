@@ -61,31 +61,32 @@ void model_close(Model **model) {
     memory_free(model);
 }
 
-static KinditStatus write_weights(const Model *model, const char *path, const cJSON *config, Dtype dtype) {
+static KinditStatus write_weights(const Model *model, const char *path, const cJSON *config, StorageType type) {
     char *text = cJSON_PrintUnformatted(config);
     if (!text) return context_fail(model->ctx, KINDIT_ERROR_MEMORY, "%s: out of memory for the config", path);
     const char *metadata[][2] = {{"kindit", text}};
     KinditStatus status = model_params_write(model->ctx, path, &model->dit->layout, &model->params, MODEL_PART_WHOLE, 0,
-                                             dtype, metadata, 1);
+                                             type, metadata, 1);
     cJSON_free(text);
     return status;
 }
 
-static KinditStatus write_file(const Model *model, const char *path, const cJSON *config, Dtype dtype, bool overwrite) {
+static KinditStatus write_file(const Model *model, const char *path, const cJSON *config, StorageType type,
+                               bool overwrite) {
     if (file_exists(path) && !overwrite)
         return context_fail(model->ctx, KINDIT_ERROR_ARGUMENT, "%s: exists; choose another name, or remove it first",
                             path);
-    return write_weights(model, path, config, dtype);
+    return write_weights(model, path, config, type);
 }
 
-static KinditStatus write_folder(const Model *model, const char *path, const cJSON *config, Dtype dtype,
+static KinditStatus write_folder(const Model *model, const char *path, const cJSON *config, StorageType type,
                                  bool overwrite) {
     KinditContext *ctx = model->ctx;
     FolderWriter folder;
     char file[1024];
     TRY(folder_begin(&folder, ctx, path, overwrite));
     KinditStatus status = file_path(file, ctx, "%s/model.safetensors", folder.temporary);
-    if (!status) status = write_weights(model, file, config, dtype);
+    if (!status) status = write_weights(model, file, config, type);
     if (!status) status = file_path(file, ctx, "%s/config.json", folder.temporary);
     if (!status) status = json_write(ctx, file, config);
     if (!status) return folder_commit(&folder, ctx);
@@ -93,14 +94,14 @@ static KinditStatus write_folder(const Model *model, const char *path, const cJS
     return status;
 }
 
-KinditStatus model_write(const Model *model, const char *path, Dtype dtype, bool overwrite) {
+KinditStatus model_write(const Model *model, const char *path, StorageType type, bool overwrite) {
     static const char suffix[] = ".safetensors";
     size_t length = strlen(path), n = strlen(suffix);
     bool is_file = length > n && strcmp(path + length - n, suffix) == 0;
     cJSON *config;
-    TRY(model_config_merge(&config, model->ctx, model->config, &model->dit->config, model->classes));
-    KinditStatus status = is_file ? write_file(model, path, config, dtype, overwrite)
-                                  : write_folder(model, path, config, dtype, overwrite);
+    TRY(model_config_for_file(&config, model->ctx, model->config, &model->dit->config, model->classes, type));
+    KinditStatus status =
+        is_file ? write_file(model, path, config, type, overwrite) : write_folder(model, path, config, type, overwrite);
     cJSON_Delete(config);
     return status;
 }

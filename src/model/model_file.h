@@ -10,6 +10,7 @@
 
 #include "formats/safetensors.h"
 #include "model/dit.h"
+#include "model/storage.h"
 
 typedef struct ModelClass {
     char id[DIT_CLASS_NAME_SIZE];   // file-name safe: letters, digits, '-', '_', '.' (first not '.'); unique in a model
@@ -45,9 +46,9 @@ KinditStatus model_create(Model **out, KinditContext *ctx, Engine *engine, const
                           const ModelClass *classes, uint64_t seed);
 void model_close(Model **model);
 
-// Shape 1 (path is a folder to make) or 2 (path ends in .safetensors). dtype F32 or BF16. What is there already is
-// refused, an empty folder apart; with `overwrite` it is replaced: a file, or a folder with nothing but a model in it.
-KinditStatus model_write(const Model *model, const char *path, Dtype dtype, bool overwrite);
+// Shape 1 (path is a folder to make) or 2 (path ends in .safetensors). What is there already is refused, an
+// empty folder apart; with `overwrite` it is replaced: a file, or a folder with nothing but a model in it.
+KinditStatus model_write(const Model *model, const char *path, StorageType type, bool overwrite);
 
 // Index of a class by id, then by name; -1 when absent.
 int model_classes_find(const ModelClass *classes, int n_classes, const char *id_or_name);
@@ -63,9 +64,14 @@ int model_classes_find_part(const ModelClass *classes, int n_classes, const char
 KinditStatus model_config_parse(const cJSON *json, KinditContext *ctx, const char *name, DitConfig *config,
                                 ModelClass **classes);
 KinditStatus model_config_build(cJSON **out, KinditContext *ctx, const DitConfig *config, const ModelClass *classes);
-// model_config_build with what else `base` holds (training settings, keys of others), but no hashes of parts.
+// model_config_build with what else `base` holds (training settings, keys of others), but not what is true of its file
+// alone: hashes of parts, storage type.
 KinditStatus model_config_merge(cJSON **out, KinditContext *ctx, const cJSON *base, const DitConfig *config,
                                 const ModelClass *classes);
+// model_config_merge for a file of this storage type, which it says; "format" is 2 where readers of 1 would not know
+// the tensors.
+KinditStatus model_config_for_file(cJSON **out, KinditContext *ctx, const cJSON *base, const DitConfig *config,
+                                   const ModelClass *classes, StorageType type);
 
 // The key of the first field, classes apart, in which two structures differ, and the value of each; NULL: none.
 const char *model_config_difference(const DitConfig *a, const DitConfig *b, int *of_a, int *of_b);
@@ -76,7 +82,7 @@ KinditStatus model_class_check(KinditContext *ctx, const char *where, const char
 // learngene and tailor files, optimiser state). part: which rows.
 typedef enum ModelPart { MODEL_PART_WHOLE, MODEL_PART_SHARED, MODEL_PART_TAILOR } ModelPart;
 KinditStatus model_params_write(KinditContext *ctx, const char *path, const ParamLayout *layout, const ParamSet *params,
-                                ModelPart part, int class_index, Dtype dtype, const char *const (*metadata)[2],
+                                ModelPart part, int class_index, StorageType type, const char *const (*metadata)[2],
                                 int n_metadata);
 KinditStatus model_params_read(KinditContext *ctx, const char *path, const ParamLayout *layout, ParamSet *params,
                                ModelPart part, int class_index);

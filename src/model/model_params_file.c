@@ -4,11 +4,13 @@
 
 #include <string.h>
 
+#include "model/storage_file.h"
+
 enum { STAGE_FLOATS = MODEL_PARAMS_STAGE_BYTES / sizeof(float) }; // what passes through host memory at a time
 
 typedef struct Segment {
-    size_t first, n; // elements of the file's tensor
-    float *vector;   // engine memory of those n floats
+    size_t first, n; // rows of the file's tensor
+    float *vector;   // engine memory of those n rows
 } Segment;
 
 // Rows per class of tensor i, and rows that follow them.
@@ -33,24 +35,32 @@ static int segment_count(const ParamsRows *rows) {
 // Segment k of tensor i: a class each, the shared rows last.
 static Segment segment_get(const ParamLayout *layout, const ParamsRows *rows, const ParamSet *params, int i, int k) {
     const ParamSpec *spec = &layout->specs[i];
-    size_t per_class = (size_t)rows_per_class(layout, rows, i) * spec->row;
+    size_t per_class = (size_t)rows_per_class(layout, rows, i), n_shared = (size_t)rows_shared(layout, rows, i);
     bool in_shared = i == rows->class_table;
     float *shared = params->shared + spec->shared_offset;
     if (rows->part == MODEL_PART_TAILOR)
         return (Segment){0, per_class, params->tailor[rows->class_index] + spec->tailor_offset};
-    size_t n_shared = (size_t)rows_shared(layout, rows, i) * spec->row;
     if (rows->part == MODEL_PART_SHARED) return (Segment){0, n_shared, shared};
     if (k == rows->n_classes)
         return (Segment){(size_t)rows->n_file_classes * per_class, n_shared,
-                         shared + (in_shared ? (size_t)rows->n_classes * per_class : 0)};
+                         shared + (in_shared ? (size_t)rows->n_classes * per_class * spec->row : 0)};
     size_t in_file = (size_t)(rows->classes ? rows->classes[k] : k);
     return (Segment){in_file * per_class, per_class,
-                     in_shared ? shared + (size_t)k * per_class : params->tailor[k] + spec->tailor_offset};
+                     in_shared ? shared + (size_t)k * per_class * spec->row : params->tailor[k] + spec->tailor_offset};
 }
 
-static void shape_in_file(const ParamLayout *layout, const ParamsRows *rows, int i, int64_t shape[PARAM_MAX_DIMS]) {
-    memcpy(shape, layout->specs[i].shape, sizeof layout->specs[i].shape);
-    shape[0] = rows_in_file(layout, rows, i);
+// Room for a row of any tensor, however long.
+static size_t stage_size(const ParamLayout *layout) {
+    size_t n = STAGE_FLOATS;
+    for (int i = 0; i < layout->n_specs; i++)
+        if (layout->specs[i].row > n) n = layout->specs[i].row;
+    return n;
+}
+
+// Rows of the segment from `done` on that pass through the stage at once.
+static size_t segment_next(const Segment *segment, const ParamSpec *spec, size_t done) {
+    size_t left = segment->n - done, most = spec->row < STAGE_FLOATS ? STAGE_FLOATS / spec->row : 1;
+    return left < most ? left : most;
 }
 
 // The rows of a file that holds a part of a model with n_classes classes.
@@ -79,9 +89,9 @@ size_t model_params_bytes(const ParamLayout *layout, ModelPart part, int n_class
 
 // ---- reading -------------------------------------------------------------------------------------------------------
 
-static bool is_expected(const ParamLayout *layout, const ParamsRows *rows, const char *name) {
+static bool is_expected(const Safetensors *file, const ParamLayout *layout, const ParamsRows *rows, const char *name) {
     for (int i = 0; i < layout->n_specs; i++)
-        if (strcmp(layout->specs[i].name, name) == 0) return rows_in_file(layout, rows, i) > 0;
+        if (storage_has_name(file, &layout->specs[i], name)) return rows_in_file(layout, rows, i) > 0;
     return false;
 }
 
@@ -89,40 +99,29 @@ static bool is_expected(const ParamLayout *layout, const ParamsRows *rows, const
 static KinditStatus refuse_strangers(const Safetensors *file, KinditContext *ctx, const ParamLayout *layout,
                                      const ParamsRows *rows) {
     for (int i = 0; i < file->n_tensors; i++)
-        if (!is_expected(layout, rows, file->tensors[i].name))
+        if (!is_expected(file, layout, rows, file->tensors[i].name))
             return context_fail(ctx, KINDIT_ERROR_FORMAT, "%s: tensor \"%.95s\" is not one this model's config has",
                                 file->path, file->tensors[i].name);
     return KINDIT_OK;
 }
 
-static KinditStatus find_tensor(const Safetensors *file, KinditContext *ctx, const ParamLayout *layout,
-                                const ParamsRows *rows, int i, const Tensor **out) {
-    int64_t shape[PARAM_MAX_DIMS];
-    shape_in_file(layout, rows, i, shape);
-    TRY(safetensors_require(file, ctx, layout->specs[i].name, layout->specs[i].n_dims, shape, out));
-    Dtype dtype = (*out)->dtype;
-    if (dtype != DTYPE_F32 && dtype != DTYPE_BF16 && dtype != DTYPE_F16)
-        return context_fail(ctx, KINDIT_ERROR_FORMAT, "%s: tensor \"%s\": expected F32, BF16 or F16, found %s",
-                            file->path, (*out)->name, dtype_name(dtype));
-    return KINDIT_OK;
-}
-
 KinditStatus model_params_check(const Safetensors *file, KinditContext *ctx, const ParamLayout *layout,
                                 const ParamsRows *rows) {
-    const Tensor *tensor;
+    StoredTensor tensor;
     TRY(refuse_strangers(file, ctx, layout, rows));
-    for (int i = 0; i < layout->n_specs; i++)
-        if (rows_in_file(layout, rows, i) > 0) TRY(find_tensor(file, ctx, layout, rows, i, &tensor));
+    for (int i = 0; i < layout->n_specs; i++) {
+        int64_t n = rows_in_file(layout, rows, i);
+        if (n > 0) TRY(storage_find(&tensor, file, ctx, &layout->specs[i], n));
+    }
     return KINDIT_OK;
 }
 
-static KinditStatus load_segment(const Tensor *tensor, KinditContext *ctx, Engine *engine, Segment segment,
-                                 float *stage) {
-    for (size_t done = 0; done < segment.n;) {
-        size_t n = segment.n - done < STAGE_FLOATS ? segment.n - done : STAGE_FLOATS;
-        TRY(tensor_read_float(tensor, ctx, segment.first + done, n, stage));
-        engine_upload(engine, segment.vector + done, stage, n);
-        done += n;
+static KinditStatus load_segment(const StoredTensor *tensor, KinditContext *ctx, Engine *engine, Segment segment,
+                                 const ParamSpec *spec, float *stage) {
+    for (size_t done = 0, n; done < segment.n; done += n) {
+        n = segment_next(&segment, spec, done);
+        TRY(storage_read(tensor, ctx, segment.first + done, n, stage));
+        engine_upload(engine, segment.vector + done * spec->row, stage, n * spec->row);
     }
     return KINDIT_OK;
 }
@@ -131,14 +130,16 @@ KinditStatus model_params_load(const Safetensors *file, KinditContext *ctx, cons
                                const ParamsRows *rows, ParamSet *params) {
     TRY(model_params_check(file, ctx, layout, rows));
     float *stage;
-    TRY(memory_alloc(ctx, STAGE_FLOATS, sizeof *stage, &stage));
+    TRY(memory_alloc(ctx, stage_size(layout), sizeof *stage, &stage));
     KinditStatus status = KINDIT_OK;
     for (int i = 0; i < layout->n_specs && !status; i++) {
-        const Tensor *tensor;
-        if (rows_in_file(layout, rows, i) == 0) continue;
-        status = find_tensor(file, ctx, layout, rows, i, &tensor);
+        const ParamSpec *spec = &layout->specs[i];
+        StoredTensor tensor;
+        int64_t n = rows_in_file(layout, rows, i);
+        if (n == 0) continue;
+        status = storage_find(&tensor, file, ctx, spec, n);
         for (int k = 0; k < segment_count(rows) && !status; k++)
-            status = load_segment(tensor, ctx, params->engine, segment_get(layout, rows, params, i, k), stage);
+            status = load_segment(&tensor, ctx, params->engine, segment_get(layout, rows, params, i, k), spec, stage);
         file_forget(&file->map);
     }
     memory_free(&stage);
@@ -157,51 +158,43 @@ KinditStatus model_params_read(KinditContext *ctx, const char *path, const Param
 
 // ---- writing -------------------------------------------------------------------------------------------------------
 
-static void save_segment(Engine *engine, Segment segment, Dtype dtype, char *data, float *stage) {
-    for (size_t done = 0; done < segment.n;) {
-        size_t n = segment.n - done < STAGE_FLOATS ? segment.n - done : STAGE_FLOATS;
-        void *to = data + (segment.first + done) * dtype_size(dtype);
-        engine_download(engine, stage, segment.vector + done, n);
-        if (dtype == DTYPE_BF16)
-            tensor_to_bf16(stage, to, n);
-        else
-            memcpy(to, stage, n * sizeof *stage);
-        done += n;
+static KinditStatus save_segment(StorageBuffer *to, KinditContext *ctx, const char *path, Engine *engine,
+                                 Segment segment, float *stage) {
+    for (size_t done = 0, n; done < segment.n; done += n) {
+        n = segment_next(&segment, to->spec, done);
+        engine_download(engine, stage, segment.vector + done * to->spec->row, n * to->spec->row);
+        TRY(storage_write(to, ctx, path, segment.first + done, n, stage));
     }
+    return KINDIT_OK;
 }
 
 // The tensors of `rows` in memory of the arena; *n of them.
-static KinditStatus gather_tensors(Arena *arena, KinditContext *ctx, const ParamLayout *layout, const ParamsRows *rows,
-                                   const ParamSet *params, Dtype dtype, Tensor *tensors, int *n) {
+static KinditStatus gather_tensors(Arena *arena, KinditContext *ctx, const char *path, const ParamLayout *layout,
+                                   const ParamsRows *rows, const ParamSet *params, StorageType type, Tensor *tensors,
+                                   int *n) {
     float *stage;
-    TRY(arena_alloc(arena, ctx, STAGE_FLOATS, sizeof *stage, &stage));
+    TRY(arena_alloc(arena, ctx, stage_size(layout), sizeof *stage, &stage));
     for (int i = 0; i < layout->n_specs; i++) {
-        const ParamSpec *spec = &layout->specs[i];
+        StorageBuffer buffer;
         int64_t n_rows = rows_in_file(layout, rows, i);
         if (n_rows == 0) continue;
-        char *data;
-        TRY(arena_alloc(arena, ctx, (size_t)n_rows * spec->row, dtype_size(dtype), &data));
+        TRY(storage_buffer_create(&buffer, arena, ctx, type, &layout->specs[i], n_rows));
         for (int k = 0; k < segment_count(rows); k++)
-            save_segment(params->engine, segment_get(layout, rows, params, i, k), dtype, data, stage);
-        Tensor *tensor = &tensors[(*n)++];
-        *tensor = (Tensor){.name = spec->name, .dtype = dtype, .n_dims = spec->n_dims, .data = data};
-        shape_in_file(layout, rows, i, tensor->shape);
+            TRY(save_segment(&buffer, ctx, path, params->engine, segment_get(layout, rows, params, i, k), stage));
+        for (int k = 0; k < buffer.n_tensors; k++) tensors[(*n)++] = buffer.tensors[k];
     }
     return KINDIT_OK;
 }
 
 KinditStatus model_params_write(KinditContext *ctx, const char *path, const ParamLayout *layout, const ParamSet *params,
-                                ModelPart part, int class_index, Dtype dtype, const char *const (*metadata)[2],
+                                ModelPart part, int class_index, StorageType type, const char *const (*metadata)[2],
                                 int n_metadata) {
-    if (dtype != DTYPE_F32 && dtype != DTYPE_BF16)
-        return context_fail(ctx, KINDIT_ERROR_ARGUMENT, "%s: weights are written as F32 or BF16, not %s", path,
-                            dtype_name(dtype));
     ParamsRows rows = rows_of_part(part, class_index, params->n_classes);
     Arena arena = {0};
     Tensor *tensors;
     int n = 0;
-    KinditStatus status = arena_alloc(&arena, ctx, (size_t)layout->n_specs, sizeof *tensors, &tensors);
-    if (!status) status = gather_tensors(&arena, ctx, layout, &rows, params, dtype, tensors, &n);
+    KinditStatus status = arena_alloc(&arena, ctx, 2 * (size_t)layout->n_specs, sizeof *tensors, &tensors);
+    if (!status) status = gather_tensors(&arena, ctx, path, layout, &rows, params, type, tensors, &n);
     if (!status) status = safetensors_write(ctx, path, tensors, n, metadata, n_metadata);
     arena_close(&arena);
     return status;

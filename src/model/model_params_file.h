@@ -4,7 +4,6 @@
 #define MODEL_MODEL_PARAMS_FILE_H
 
 #include "model/model_file.h"
-#include "model/storage.h"
 
 // Which rows of the file belong to which rows of the vectors.
 typedef struct ParamsRows {
@@ -17,14 +16,13 @@ typedef struct ParamsRows {
     int class_table; // index of a shared tensor that begins with one row per class (a dense model's labels), -1: none
 } ParamsRows;
 
-// Every tensor of `part` is there with its shape, a type of F32, BF16 or F16, and nothing else is. Reads the header
-// only.
+// Every tensor of `part` is there as storage_find takes it, and nothing else is. Reads the header only.
 KinditStatus model_params_check(const Safetensors *file, KinditContext *ctx, const ParamLayout *layout,
                                 const ParamsRows *rows);
 // Checks, then copies the rows asked for into `params`; no other row is touched, neither in the file nor in memory.
 KinditStatus model_params_load(const Safetensors *file, KinditContext *ctx, const ParamLayout *layout,
                                const ParamsRows *rows, ParamSet *params);
-enum { MODEL_PARAMS_STAGE_BYTES = 1 << 18 }; // that loading takes beside the file and the vectors
+enum { MODEL_PARAMS_STAGE_BYTES = 1 << 18 }; // that loading takes beside them; more where a row is longer
 // Numbers in the tensors of a part (padding is not in files).
 size_t model_params_count(const ParamLayout *layout, ModelPart part, int n_classes);
 // Bytes of those tensors in a file of that type, scales included, the file's header not: exact, and linear in the

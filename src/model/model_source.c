@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "model/model_params_file.h"
 #include "model/model_run.h"
+#include "model/storage_file.h"
 #include "model/tailor_file.h"
 #include "model/tailor_folder.h"
 
@@ -56,6 +57,16 @@ static KinditStatus read_own_config(ModelSource *source, KinditContext *ctx) {
     return json_parse(&source->config, ctx, path, text, strlen(text));
 }
 
+// What the config says of the tensors holds. (Before there were storage types it said nothing.)
+static KinditStatus check_storage(const ModelSource *source, KinditContext *ctx, const char *path) {
+    const char *said, *found = storage_of_file(&source->weights);
+    if (!cJSON_HasObjectItem(source->config, "storage")) return KINDIT_OK;
+    TRY(json_get_string(source->config, ctx, path, "storage", &said));
+    if (strcmp(said, found) == 0) return KINDIT_OK;
+    return context_fail(ctx, KINDIT_ERROR_FORMAT, "%.450s: storage is \"%.80s\", but the tensors of %.450s are %s",
+                        path, said, source->weights.path, found);
+}
+
 // The hash that config.json has for a part (its path in the folder); one that it lacks is a format error.
 static KinditStatus find_hash(const ModelSource *source, KinditContext *ctx, const char *part, const char **out) {
     char config_path[1024];
@@ -91,6 +102,7 @@ static KinditStatus read_config(ModelSource *source, KinditContext *ctx) {
     if (source->form == MODEL_DECOMPOSED && !source->dit_config.factored)
         return context_fail(ctx, KINDIT_ERROR_FORMAT, "%s: a decomposed model: expected kind \"kind\", found \"dense\"",
                             path);
+    TRY(check_storage(source, ctx, path));
     source->n_listed = source->dit_config.n_classes;
     if (source->form == MODEL_DECOMPOSED) TRY(read_learngene_hash(source, ctx));
     if (source->form != MODEL_DECOMPOSED || !source->folder[0]) return KINDIT_OK;

@@ -14,6 +14,7 @@
 
 typedef enum StorageType { STORAGE_F32, STORAGE_BF16, STORAGE_INT8, STORAGE_INT4 } StorageType;
 enum { STORAGE_TYPES = STORAGE_INT4 + 1 };
+#define STORAGE_NAMES "f32|bf16|int8|int4" // in that order
 
 const char *storage_name(StorageType type); // "f32", ...
 

@@ -34,7 +34,7 @@ static KinditStatus write_params(KinditContext *ctx, const char *folder, const c
                                  const ParamSet *params) {
     char path[1024];
     TRY(file_path(path, ctx, "%s/%s.safetensors", folder, name));
-    return model_params_write(ctx, path, layout, params, MODEL_PART_WHOLE, -1, DTYPE_F32, NULL, 0);
+    return model_params_write(ctx, path, layout, params, MODEL_PART_WHOLE, -1, STORAGE_F32, NULL, 0);
 }
 
 // The model's config with what it was trained by, and for how long.
@@ -60,7 +60,7 @@ static KinditStatus write_ema_model(KinditContext *ctx, const char *folder, cons
     KinditStatus status = params_alloc(&average.params, model->engine, ctx, optimizer->layout, optimizer->m.n_classes);
     if (!status) {
         optimizer_read_ema(optimizer, &model->params, &average.params);
-        status = model_write(&average, folder, DTYPE_F32, false);
+        status = model_write(&average, folder, STORAGE_F32, false);
     }
     params_close(&average.params);
     cJSON_Delete(average.config);

@@ -23,8 +23,8 @@ static Fixture fixture_open(void **state) {
     strcpy(f.parts, scratch_path(f.scratch, "parts"));
     strcpy(f.whole, scratch_path(f.scratch, "whole"));
     strcpy(f.out, scratch_path(f.scratch, "out.safetensors"));
-    assert_ok(f.ctx, decompose_write(f.model, f.ctx, f.parts, DTYPE_F32, false));
-    assert_ok(f.ctx, model_write(f.model, f.whole, DTYPE_F32, false));
+    assert_ok(f.ctx, decompose_write(f.model, f.ctx, f.parts, STORAGE_F32, false));
+    assert_ok(f.ctx, model_write(f.model, f.whole, STORAGE_F32, false));
     return f;
 }
 
@@ -65,15 +65,14 @@ static void check_source(Fixture *f, const char *source, StorageType type) {
     assert_ok(f->ctx, assembly_write(&assembly, &plan.choice, f->out, true));
     assert_int_equal(tensor_bytes(f, f->out), plan.cost.of[BUDGET_BYTES]);
     assert_ok(f->ctx, model_open(&read, f->ctx, f->engine, f->out, NULL));
-    models_assert_equal(read, f->model, (int[]){3, 0}, 2, storage_dtype(type));
+    models_assert_equal(read, f->model, (int[]){3, 0}, 2, type);
     model_close(&read);
     assembly_close(&assembly);
 }
 
 static void test_sources(void **state) {
     Fixture f = fixture_open(state);
-    check_source(&f, f.parts, STORAGE_F32);
-    check_source(&f, f.parts, STORAGE_BF16);
+    for (int type = 0; type < STORAGE_TYPES; type++) check_source(&f, f.parts, (StorageType)type);
     check_source(&f, f.whole, STORAGE_F32);
     fixture_close(&f);
 }
@@ -262,7 +261,7 @@ static void test_refusals(void **state) {
     Model *dense;
     DitConfig config = models_config(false);
     assert_ok(f.ctx, model_create(&dense, f.ctx, f.engine, &config, test_classes, 1));
-    assert_ok(f.ctx, model_write(dense, scratch_path(f.scratch, "dense"), DTYPE_F32, false));
+    assert_ok(f.ctx, model_write(dense, scratch_path(f.scratch, "dense"), STORAGE_F32, false));
     model_close(&dense);
     assert_fails(f.ctx, assembly_open(&assembly, f.ctx, f.engine, f.scratch->path, NULL, memory), KINDIT_ERROR_ARGUMENT,
                  "dense");

@@ -29,13 +29,13 @@ static void fixture_close(Fixture *f) {
     engine_close(&f->engine);
 }
 
-static void check_parts(void **state, Dtype dtype) {
+static void check_parts(void **state, StorageType type) {
     Fixture f = fixture_open(state);
     Model *read;
     const char *folder = scratch_path(f.scratch, "parts");
-    assert_ok(f.ctx, decompose_write(f.model, f.ctx, folder, dtype, true));
+    assert_ok(f.ctx, decompose_write(f.model, f.ctx, folder, type, true));
     assert_ok(f.ctx, model_open(&read, f.ctx, f.engine, folder, NULL));
-    models_assert_equal(read, f.model, all, N, dtype);
+    models_assert_equal(read, f.model, all, N, type);
     assert_int_equal(read->form, MODEL_DECOMPOSED);
     assert_int_equal(strlen(read->learngene_sha256), 64);
     assert_true(cJSON_Compare(read->config, f.model->config, true)); // the hashes are of the folder, not of the model
@@ -44,22 +44,19 @@ static void check_parts(void **state, Dtype dtype) {
     char whole[1024], again[1024];
     strcpy(whole, scratch_path(f.scratch, "whole.safetensors"));
     strcpy(again, scratch_path(f.scratch, "again.safetensors"));
-    assert_ok(f.ctx, model_write(f.model, whole, dtype, true));
-    assert_ok(f.ctx, model_write(read, again, dtype, true));
+    assert_ok(f.ctx, model_write(f.model, whole, type, true));
+    assert_ok(f.ctx, model_write(read, again, type, true));
     assert_true(models_same_file(f.ctx, whole, again));
     model_close(&read);
 
     assert_ok(f.ctx, model_open(&read, f.ctx, f.engine, scratch_path(f.scratch, "parts"), "d,b"));
-    models_assert_equal(read, f.model, (int[]){3, 1}, 2, dtype);
+    models_assert_equal(read, f.model, (int[]){3, 1}, 2, type);
     model_close(&read);
     fixture_close(&f);
 }
 
-static void test_parts_f32(void **state) {
-    check_parts(state, DTYPE_F32);
-}
-static void test_parts_bf16(void **state) {
-    check_parts(state, DTYPE_BF16);
+static void test_parts_of_every_type(void **state) {
+    for (int type = 0; type < STORAGE_TYPES; type++) check_parts(state, (StorageType)type);
 }
 
 static void test_missing_tailors(void **state) {
@@ -67,10 +64,10 @@ static void test_missing_tailors(void **state) {
     Model *read;
     char folder[1024];
     strcpy(folder, scratch_path(f.scratch, "parts"));
-    assert_ok(f.ctx, decompose_write(f.model, f.ctx, folder, DTYPE_F32, false));
+    assert_ok(f.ctx, decompose_write(f.model, f.ctx, folder, STORAGE_F32, false));
     assert_int_equal(remove(scratch_path(f.scratch, "parts/tailors/b.safetensors")), 0);
     assert_ok(f.ctx, model_open(&read, f.ctx, f.engine, folder, NULL));
-    models_assert_equal(read, f.model, (int[]){0, 2, 3}, 3, DTYPE_F32);
+    models_assert_equal(read, f.model, (int[]){0, 2, 3}, 3, STORAGE_F32);
     model_close(&read);
     assert_fails(f.ctx, model_open(&read, f.ctx, f.engine, folder, "a,b"), KINDIT_ERROR_ARGUMENT,
                  "no tailor file for class \"b\"; there are: a, c-1.x, d");
@@ -80,10 +77,10 @@ static void test_missing_tailors(void **state) {
 static void test_parts_alone(void **state) {
     Fixture f = fixture_open(state);
     Model *read, *folder;
-    assert_ok(f.ctx, decompose_write(f.model, f.ctx, scratch_path(f.scratch, "parts"), DTYPE_F32, false));
+    assert_ok(f.ctx, decompose_write(f.model, f.ctx, scratch_path(f.scratch, "parts"), STORAGE_F32, false));
     assert_ok(f.ctx, model_open(&folder, f.ctx, f.engine, f.scratch->path, NULL));
     assert_ok(f.ctx, model_open(&read, f.ctx, f.engine, scratch_path(f.scratch, "parts/learngene.safetensors"), NULL));
-    models_assert_equal(read, f.model, NULL, 0, DTYPE_F32);
+    models_assert_equal(read, f.model, NULL, 0, STORAGE_F32);
     assert_string_equal(read->learngene_sha256, folder->learngene_sha256);
     model_close(&read);
     model_close(&folder);
@@ -105,10 +102,10 @@ static void test_foreign_and_damaged_parts(void **state) {
     Fixture f = fixture_open(state);
     Model *read;
     DitConfig config = models_config(true);
-    assert_ok(f.ctx, decompose_write(f.model, f.ctx, scratch_path(f.scratch, "one"), DTYPE_F32, false));
+    assert_ok(f.ctx, decompose_write(f.model, f.ctx, scratch_path(f.scratch, "one"), STORAGE_F32, false));
     model_close(&f.model);
     assert_ok(f.ctx, model_create(&f.model, f.ctx, f.engine, &config, test_classes, 99));
-    assert_ok(f.ctx, decompose_write(f.model, f.ctx, scratch_path(f.scratch, "two"), DTYPE_F32, false));
+    assert_ok(f.ctx, decompose_write(f.model, f.ctx, scratch_path(f.scratch, "two"), STORAGE_F32, false));
 
     char one[1024];
     strcpy(one, scratch_path(f.scratch, "one"));
@@ -143,7 +140,8 @@ static void test_config_of_a_folder(void **state) {
     static const struct {
         const char *old, *new, *message;
     } edits[] = {
-        {"\"format\":\t1", "\"format\":\t9", "newer"},
+        {"\"format\":\t1", "\"format\":\t9", "newer than this program reads (2)"},
+        {"\"storage\":\t\"f32\"", "\"storage\":\t\"int8\"", "learngene.safetensors are f32"},
         {"\"id\":\t\"b\"", "\"id\":\t\"a\"", "listed twice"},
         {"\"n_tailor\":\t3", "\"n_tailor\":\t4", "tailors/a.safetensors: made for a model with n_tailor 3"},
         {"\"sha256\"", "\"sha512\"", "sha256"},
@@ -153,7 +151,7 @@ static void test_config_of_a_folder(void **state) {
     Fixture f = fixture_open(state);
     Model *read;
     for (size_t i = 0; i < sizeof edits / sizeof *edits; i++) {
-        assert_ok(f.ctx, decompose_write(f.model, f.ctx, scratch_path(f.scratch, "parts"), DTYPE_F32, true));
+        assert_ok(f.ctx, decompose_write(f.model, f.ctx, scratch_path(f.scratch, "parts"), STORAGE_F32, true));
         models_edit(f.ctx, scratch_path(f.scratch, "parts/config.json"), edits[i].old, edits[i].new);
         if (!model_open(&read, f.ctx, f.engine, scratch_path(f.scratch, "parts"), NULL))
             fail_msg("loads: %s", edits[i].new);
@@ -177,29 +175,23 @@ static void test_refusals(void **state) {
     Model *dense;
     DitConfig config = models_config(false);
     assert_ok(f.ctx, model_create(&dense, f.ctx, f.engine, &config, test_classes, 1));
-    assert_fails(f.ctx, decompose_write(dense, f.ctx, scratch_path(f.scratch, "dense"), DTYPE_F32, false),
+    assert_fails(f.ctx, decompose_write(dense, f.ctx, scratch_path(f.scratch, "dense"), STORAGE_F32, false),
                  KINDIT_ERROR_ARGUMENT, "dense");
     model_close(&dense);
-    assert_fails(f.ctx, decompose_write(f.model, f.ctx, scratch_path(f.scratch, "parts"), DTYPE_F16, false),
-                 KINDIT_ERROR_ARGUMENT, "F16");
     assert_int_equal(count_entries(f.scratch->folder), 0); // nothing half-written, no temporary folder
-    assert_ok(f.ctx, decompose_write(f.model, f.ctx, scratch_path(f.scratch, "parts"), DTYPE_F32, false));
-    assert_fails(f.ctx, decompose_write(f.model, f.ctx, f.scratch->path, DTYPE_F32, false), KINDIT_ERROR_ARGUMENT,
+    assert_ok(f.ctx, decompose_write(f.model, f.ctx, scratch_path(f.scratch, "parts"), STORAGE_F32, false));
+    assert_fails(f.ctx, decompose_write(f.model, f.ctx, f.scratch->path, STORAGE_F32, false), KINDIT_ERROR_ARGUMENT,
                  "not empty");
-    assert_ok(f.ctx, decompose_write(f.model, f.ctx, f.scratch->path, DTYPE_F32, true));
+    assert_ok(f.ctx, decompose_write(f.model, f.ctx, f.scratch->path, STORAGE_F32, true));
     assert_int_equal(count_entries(f.scratch->folder), 1);
     fixture_close(&f);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        scratch_test(test_parts_f32),
-        scratch_test(test_parts_bf16),
-        scratch_test(test_missing_tailors),
-        scratch_test(test_parts_alone),
-        scratch_test(test_foreign_and_damaged_parts),
-        scratch_test(test_config_of_a_folder),
-        scratch_test(test_refusals),
+        scratch_test(test_parts_of_every_type), scratch_test(test_missing_tailors),
+        scratch_test(test_parts_alone),         scratch_test(test_foreign_and_damaged_parts),
+        scratch_test(test_config_of_a_folder),  scratch_test(test_refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

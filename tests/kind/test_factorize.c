@@ -213,6 +213,7 @@ static void test_tailors_split_the_rest(void **state) {
         assert_true(energy > 1e-6);
     }
     for (int i = 0; i < N; i++) assert_true(fabs((double)sum[i] - (double)whole[2 * N + i]) < 1e-5);
+    model_close(&split);
     assert_fails(f.ctx, factorize_create(&split, f.model, 5, 2, &kept), KINDIT_ERROR_ARGUMENT, "width 12 has 12");
     assert_null(split);
     fixture_close(&f);

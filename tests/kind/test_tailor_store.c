@@ -27,8 +27,8 @@ static Fixture fixture_open(void **state) {
     f.model = models_create(f.ctx, f.engine, &config);
     strcpy(f.parts, scratch_path(f.scratch, "parts"));
     strcpy(f.whole, scratch_path(f.scratch, "whole.safetensors"));
-    assert_ok(f.ctx, decompose_write(f.model, f.ctx, f.parts, DTYPE_F32, false));
-    assert_ok(f.ctx, model_write(f.model, f.whole, DTYPE_F32, false));
+    assert_ok(f.ctx, decompose_write(f.model, f.ctx, f.parts, STORAGE_F32, false));
+    assert_ok(f.ctx, model_write(f.model, f.whole, STORAGE_F32, false));
     return f;
 }
 
@@ -60,7 +60,7 @@ static void assert_weights(Fixture *f, const Model *model, const int *classes, i
     assert_ok(model->ctx, tailor_hold_take(&hold, all, n));
     Model view = *model;
     view.params = hold.params;
-    models_assert_equal(&view, f->model, classes, n, DTYPE_F32);
+    models_assert_equal(&view, f->model, classes, n, STORAGE_F32);
     tailor_hold_close(&hold);
 }
 
@@ -70,7 +70,7 @@ static void test_same_weights(void **state) {
     const char *const paths[2] = {f.parts, f.whole};
     for (int limited = 0; limited < 2; limited++)
         for (int i = 0; i < 2; i++) {
-            f.ctx->settings.memory = limited; // any limit: how much is the sampler's business
+            f.ctx->settings.memory = limited ? INT64_MAX : 0; // how much is the sampler's business
             assert_ok(f.ctx, model_open_shared(&model, f.ctx, f.engine, paths[i], NULL));
             assert_weights(&f, model, all, N);
             assert_int_equal(tailor_store_loaded(model->store), limited ? 0 : N);
@@ -88,7 +88,7 @@ static void test_dense(void **state) {
     DitConfig config = models_config(false);
     model_close(&f.model);
     f.model = models_create(f.ctx, f.engine, &config);
-    assert_ok(f.ctx, model_write(f.model, f.whole, DTYPE_F32, true));
+    assert_ok(f.ctx, model_write(f.model, f.whole, STORAGE_F32, true));
     assert_ok(f.ctx, model_open_shared(&model, f.ctx, f.engine, f.whole, "c-1.x,a"));
     assert_weights(&f, model, (int[]){2, 0}, 2);
     assert_fails(f.ctx, model_add_tailor(model, tailor_of(&f, "a")), KINDIT_ERROR_ARGUMENT, "dense");
@@ -102,7 +102,7 @@ static void test_limit(void **state) {
     Fixture f = fixture_open(state);
     Model *model;
     TailorHold hold;
-    f.ctx->settings.memory = 1;
+    f.ctx->settings.memory = INT64_MAX;
     assert_ok(f.ctx, model_open_shared(&model, f.ctx, f.engine, f.parts, NULL));
     assert_ok(f.ctx, tailor_hold_create(&hold, model, 2));
     assert_ok(f.ctx, tailor_hold_take(&hold, (int[]){0, 0, N, 1}, 4)); // N: the null label
@@ -151,9 +151,9 @@ static void test_refusals(void **state) {
     Model *model, *foreign;
     DitConfig config = models_config(true);
     assert_ok(f.ctx, model_create(&foreign, f.ctx, f.engine, &config, test_classes, 99));
-    assert_ok(f.ctx, decompose_write(foreign, f.ctx, scratch_path(f.scratch, "foreign"), DTYPE_F32, false));
+    assert_ok(f.ctx, decompose_write(foreign, f.ctx, scratch_path(f.scratch, "foreign"), STORAGE_F32, false));
     model_close(&foreign);
-    f.ctx->settings.memory = 1;
+    f.ctx->settings.memory = INT64_MAX;
     assert_ok(f.ctx, model_open_shared(&model, f.ctx, f.engine, f.parts, "a,b"));
     assert_fails(f.ctx, model_add_tailor(model, tailor_of(&f, "a")), KINDIT_ERROR_ARGUMENT,
                  "class \"a\" is open already, from ");
@@ -219,7 +219,7 @@ static void test_threads(void **state) {
     Fixture f = fixture_open(state);
     Worker workers[THREADS] = {0};
     Model *model;
-    f.ctx->settings.memory = 1;
+    f.ctx->settings.memory = INT64_MAX;
     assert_ok(f.ctx, model_open_shared(&model, f.ctx, f.engine, f.parts, ""));
     TailorStore *store = tailor_store_share(model->store);
     for (int i = 0; i < THREADS; i++) {

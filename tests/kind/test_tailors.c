@@ -22,7 +22,7 @@ static Fixture fixture_open(void **state) {
     DitConfig config = models_config(true);
     f.model = models_create(f.ctx, f.engine, &config);
     strcpy(f.folder, scratch_path(f.scratch, "parts"));
-    assert_ok(f.ctx, decompose_write(f.model, f.ctx, f.folder, DTYPE_F32, false));
+    assert_ok(f.ctx, decompose_write(f.model, f.ctx, f.folder, STORAGE_F32, false));
     return f;
 }
 
@@ -55,10 +55,10 @@ static void test_unlisted(void **state) {
     Model *read;
     unlist_d(&f);
     assert_ok(f.ctx, model_open(&read, f.ctx, f.engine, f.folder, NULL));
-    models_assert_equal(read, f.model, (int[]){0, 1, 2, 3}, N, DTYPE_F32); // its name too, which only the file knows
+    models_assert_equal(read, f.model, (int[]){0, 1, 2, 3}, N, STORAGE_F32); // its name too, which only the file knows
     model_close(&read);
     assert_ok(f.ctx, model_open(&read, f.ctx, f.engine, f.folder, "Letter D,a"));
-    models_assert_equal(read, f.model, (int[]){3, 0}, 2, DTYPE_F32);
+    models_assert_equal(read, f.model, (int[]){3, 0}, 2, STORAGE_F32);
     model_close(&read);
     fixture_close(&f);
 }
@@ -108,7 +108,7 @@ static void test_other_learngene(void **state) {
     DitConfig config = models_config(true);
     assert_ok(f.ctx, model_create(&other, f.ctx, f.engine, &config,
                                   (ModelClass[]){{"z", "Z"}, {"y", "Y"}, {"x", "X"}, {"w", "W"}}, 99));
-    assert_ok(f.ctx, decompose_write(other, f.ctx, scratch_path(f.scratch, "other"), DTYPE_F32, false));
+    assert_ok(f.ctx, decompose_write(other, f.ctx, scratch_path(f.scratch, "other"), STORAGE_F32, false));
     model_close(&other);
     copy_part(&f, "other/tailors/z.safetensors", "parts/tailors/z.safetensors");
     expect_both(&f, "z", "tailors/z.safetensors: belongs to the learngene with sha256",
@@ -131,7 +131,7 @@ static void test_mismatched_headers(void **state) {
     static const struct {
         const char *old, *new, *one, *other;
     } edits[] = {
-        {"\\\"format\\\":1", "\\\"format\\\":7", "tailors/d.safetensors: format 7 is newer", "reads (1)"},
+        {"\\\"format\\\":1", "\\\"format\\\":7", "tailors/d.safetensors: format 7 is newer", "reads (2)"},
         {"\\\"heads\\\":2", "\\\"heads\\\":3", "tailors/d.safetensors: made for a model with heads 3",
          "parts/config.json has 2"},
         {"\\\"n_tailor\\\":3", "\\\"n_tailor\\\":4", "made for a model with n_tailor 4", "has 3"},

@@ -2,6 +2,8 @@
 #ifndef TESTS_MODEL_MODELS_H
 #define TESTS_MODEL_MODELS_H
 
+#include "base/bf16.h"
+#include "formats/quant.h"
 #include "model/model_file.h"
 #include "scratch.h"
 
@@ -36,30 +38,35 @@ static inline Model *models_create(KinditContext *ctx, Engine *engine, const Dit
     return model;
 }
 
-// What a weight becomes by being written as `dtype`.
-static inline float models_round(float value, Dtype dtype) {
-    if (dtype == DTYPE_F32) return value;
-    uint16_t half;
-    tensor_to_bf16(&value, &half, 1);
-    uint32_t bits = (uint32_t)half << 16;
-    memcpy(&value, &bits, sizeof value);
-    return value;
+// What a row of a tensor becomes by being written as `type` and read again.
+static inline void models_round_row(const ParamSpec *spec, StorageType type, float *row) {
+    int bits = storage_bits(type, spec);
+    if (bits == 0) {
+        for (size_t i = 0; i < spec->row && storage_dtype(type) == DTYPE_BF16; i++) row[i] = bf16_round(row[i]);
+        return;
+    }
+    uint8_t q[1024];
+    uint16_t scales[1024];
+    assert_true(spec->row <= 1024);
+    assert_true(quant_encode_row(bits, row, spec->row, q, scales));
+    assert_true(quant_decode_row(bits, q, scales, spec->row, row));
 }
 
-// n floats of engine memory are the same bit for bit, the expected ones rounded to `dtype`.
-static inline void models_assert_floats(Engine *engine, const float *found, const float *expected, size_t n,
-                                        Dtype dtype) {
+// n_rows rows of a tensor in engine memory are the same bit for bit, the expected ones as `type` keeps them.
+static inline void models_assert_rows(Engine *engine, const float *found, const float *expected, const ParamSpec *spec,
+                                      size_t n_rows, StorageType type) {
+    size_t n = n_rows * spec->row;
     float *host = calloc(2 * n + 1, sizeof *host);
     engine_download(engine, host, found, n);
     engine_download(engine, host + n, expected, n);
-    for (size_t i = 0; i < n; i++) host[n + i] = models_round(host[n + i], dtype);
+    for (size_t i = 0; i < n_rows; i++) models_round_row(spec, type, host + n + i * spec->row);
     assert_memory_equal(host, host + n, n * sizeof *host);
     free(host);
 }
 
 // `found` has the classes of `expected` that `classes` lists (n of them), in that order, with the same weights.
 static inline void models_assert_equal(const Model *found, const Model *expected, const int *classes, int n,
-                                       Dtype dtype) {
+                                       StorageType type) {
     const ParamLayout *layout = &expected->dit->layout;
     assert_int_equal(found->dit->config.n_classes, n);
     assert_int_equal(found->params.n_classes, n);
@@ -73,15 +80,15 @@ static inline void models_assert_equal(const Model *found, const Model *expected
         const float *at = found->params.shared + own->shared_offset,
                     *from = expected->params.shared + spec->shared_offset;
         for (int i = 0; i < n && per_class; i++)
-            models_assert_floats(found->engine, at + (size_t)i * spec->row, from + (size_t)classes[i] * spec->row,
-                                 spec->row, dtype);
+            models_assert_rows(found->engine, at + (size_t)i * spec->row, from + (size_t)classes[i] * spec->row, spec,
+                               1, type);
         size_t skip = per_class ? (size_t)n : 0, skip_from = per_class ? (size_t)expected->dit->config.n_classes : 0;
-        models_assert_floats(found->engine, at + skip * spec->row, from + skip_from * spec->row,
-                             ((size_t)spec->shape[0] - skip_from) * spec->row, dtype);
+        models_assert_rows(found->engine, at + skip * spec->row, from + skip_from * spec->row, spec,
+                           (size_t)spec->shape[0] - skip_from, type);
         for (int i = 0; i < n; i++)
-            models_assert_floats(found->engine, found->params.tailor[i] + own->tailor_offset,
-                                 expected->params.tailor[classes[i]] + spec->tailor_offset,
-                                 (size_t)spec->tailor_rows * spec->row, dtype);
+            models_assert_rows(found->engine, found->params.tailor[i] + own->tailor_offset,
+                               expected->params.tailor[classes[i]] + spec->tailor_offset, spec,
+                               (size_t)spec->tailor_rows, type);
     }
 }
 

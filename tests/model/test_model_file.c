@@ -11,36 +11,40 @@ static Engine *open_engine(KinditContext *ctx) {
     return engine;
 }
 
-static void check_round_trip(Scratch *scratch, bool factored, Dtype dtype, const char *name) {
+static void check_round_trip(Scratch *scratch, bool factored, StorageType type, const char *name) {
     Engine *engine = open_engine(scratch->ctx);
     DitConfig config = models_config(factored);
     Model *model = models_create(scratch->ctx, engine, &config), *read;
     const char *path = scratch_path(scratch, name);
-    assert_ok(scratch->ctx, model_write(model, path, dtype, false));
+    assert_ok(scratch->ctx, model_write(model, path, type, false));
     assert_ok(scratch->ctx, model_open(&read, scratch->ctx, engine, path, NULL));
-    models_assert_equal(read, model, all, N, dtype);
+    models_assert_equal(read, model, all, N, type);
     assert_true(cJSON_Compare(read->config, model->config, true));
     assert_int_equal(read->form, MODEL_WHOLE);
     assert_string_equal(read->learngene_sha256, "");
     model_close(&read);
     // In another order, a part only, by id and by name; an id goes before a name: "a" is also the name of c-1.x.
     assert_ok(scratch->ctx, model_open(&read, scratch->ctx, engine, path, "d, Letter B,a"));
-    models_assert_equal(read, model, (int[]){3, 1, 0}, 3, dtype);
+    models_assert_equal(read, model, (int[]){3, 1, 0}, 3, type);
     assert_int_equal(model_classes_find(read->classes, read->dit->config.n_classes, "Letter D"), 0);
     assert_int_equal(model_classes_find(read->classes, read->dit->config.n_classes, "c-1.x"), -1);
     model_close(&read);
     assert_ok(scratch->ctx, model_open(&read, scratch->ctx, engine, path, ""));
-    models_assert_equal(read, model, NULL, 0, dtype);
+    models_assert_equal(read, model, NULL, 0, type);
     model_close(&read);
     model_close(&model);
     engine_close(&engine);
 }
 
 static void test_round_trips(void **state) {
-    check_round_trip(*state, true, DTYPE_F32, "factored");
-    check_round_trip(*state, true, DTYPE_BF16, "factored.safetensors");
-    check_round_trip(*state, false, DTYPE_BF16, "dense/");
-    check_round_trip(*state, false, DTYPE_F32, "dense.safetensors");
+    for (int type = 0; type < STORAGE_TYPES; type++) {
+        char name[4][64];
+        snprintf(name[0], sizeof name[0], "factored-%s", storage_name((StorageType)type));
+        snprintf(name[1], sizeof name[1], "factored-%s.safetensors", storage_name((StorageType)type));
+        snprintf(name[2], sizeof name[2], "dense-%s/", storage_name((StorageType)type));
+        snprintf(name[3], sizeof name[3], "dense-%s.safetensors", storage_name((StorageType)type));
+        for (int i = 0; i < 4; i++) check_round_trip(*state, i < 2, (StorageType)type, name[i]);
+    }
 }
 
 static void test_options_of_the_config(void **state) {
@@ -52,9 +56,9 @@ static void test_options_of_the_config(void **state) {
     Model *model = models_create(scratch->ctx, engine, &config), *read;
     const char *path = scratch_path(scratch, "table-1");
     cJSON_AddNumberToObject(model->config, "of_somebody_else", 7);
-    assert_ok(scratch->ctx, model_write(model, path, DTYPE_F32, false));
+    assert_ok(scratch->ctx, model_write(model, path, STORAGE_F32, false));
     assert_ok(scratch->ctx, model_open(&read, scratch->ctx, engine, path, NULL));
-    models_assert_equal(read, model, all, N, DTYPE_F32);
+    models_assert_equal(read, model, all, N, STORAGE_F32);
     assert_true(read->dit->config.fused_qkv && read->dit->config.factor_adaln && !read->dit->config.learn_sigma);
     assert_non_null(cJSON_GetObjectItemCaseSensitive(read->config, "of_somebody_else"));
     model_close(&read);
@@ -70,7 +74,7 @@ static void test_tensors_of_the_file(void **state) {
     DitConfig config = models_config(true);
     Model *model = models_create(ctx, engine, &config);
     const char *path = scratch_path(scratch, "m.safetensors");
-    assert_ok(ctx, model_write(model, path, DTYPE_F32, false));
+    assert_ok(ctx, model_write(model, path, STORAGE_F32, false));
     Safetensors file;
     const Tensor *s, *label;
     assert_ok(ctx, safetensors_open(&file, ctx, path));
@@ -98,7 +102,7 @@ static void make_run(Scratch *scratch, Engine *engine, const char *checkpoint, c
     assert_ok(scratch->ctx, model_create(&model, scratch->ctx, engine, &config, classes, 1));
     char path[128];
     snprintf(path, sizeof path, "run/checkpoints/%s", checkpoint);
-    assert_ok(scratch->ctx, model_write(model, scratch_path(scratch, path), DTYPE_F32, false));
+    assert_ok(scratch->ctx, model_write(model, scratch_path(scratch, path), STORAGE_F32, false));
     model_close(&model);
 }
 
@@ -126,20 +130,19 @@ static void test_refuses_to_replace(void **state) {
     Model *model = models_create(ctx, engine, &config), *read;
     assert_ok(ctx, file_make_folder(ctx, scratch_path(scratch, "m")));
     const char *path = scratch->path;
-    assert_ok(ctx, model_write(model, path, DTYPE_F32, false)); // an empty folder is no obstacle
-    assert_fails(ctx, model_write(model, path, DTYPE_F32, false), KINDIT_ERROR_ARGUMENT, "not empty");
-    assert_ok(ctx, model_write(model, path, DTYPE_BF16, true));
+    assert_ok(ctx, model_write(model, path, STORAGE_F32, false)); // an empty folder is no obstacle
+    assert_fails(ctx, model_write(model, path, STORAGE_F32, false), KINDIT_ERROR_ARGUMENT, "not empty");
+    assert_ok(ctx, model_write(model, path, STORAGE_BF16, true));
     assert_ok(ctx, model_open(&read, ctx, engine, path, NULL));
-    models_assert_equal(read, model, all, N, DTYPE_BF16);
+    models_assert_equal(read, model, all, N, STORAGE_BF16);
     model_close(&read);
     assert_ok(ctx, file_write(ctx, scratch_path(scratch, "m/thesis.tex"), "x", 1));
-    assert_fails(ctx, model_write(model, scratch_path(scratch, "m"), DTYPE_F32, true), KINDIT_ERROR_ARGUMENT,
+    assert_fails(ctx, model_write(model, scratch_path(scratch, "m"), STORAGE_F32, true), KINDIT_ERROR_ARGUMENT,
                  "thesis.tex");
     assert_true(file_exists(scratch_path(scratch, "m/thesis.tex")));
-    assert_ok(ctx, model_write(model, scratch_path(scratch, "m.safetensors"), DTYPE_F32, false));
-    assert_fails(ctx, model_write(model, scratch->path, DTYPE_F32, false), KINDIT_ERROR_ARGUMENT, "exists");
-    assert_ok(ctx, model_write(model, scratch->path, DTYPE_F32, true));
-    assert_fails(ctx, model_write(model, scratch->path, DTYPE_F16, true), KINDIT_ERROR_ARGUMENT, "F16");
+    assert_ok(ctx, model_write(model, scratch_path(scratch, "m.safetensors"), STORAGE_F32, false));
+    assert_fails(ctx, model_write(model, scratch->path, STORAGE_F32, false), KINDIT_ERROR_ARGUMENT, "exists");
+    assert_ok(ctx, model_write(model, scratch->path, STORAGE_F32, true));
     model_close(&model);
     engine_close(&engine);
 }
@@ -149,7 +152,8 @@ static void test_refuses_what_is_not_exact(void **state) {
     static const struct {
         const char *file, *old, *new, *message;
     } edits[] = {
-        {"config.json", "\"format\":\t1", "\"format\":\t2", "newer"},
+        {"config.json", "\"format\":\t1", "\"format\":\t3", "format 3 is newer than this program reads (2)"},
+        {"config.json", "\"storage\":\t\"f32\"", "\"storage\":\t\"int3\"", "storage is \"int3\", but the tensors of"},
         {"config.json", "\"kind\":\t\"kind\"", "\"kind\":\t\"lora\"", "lora"},
         {"config.json", "\"depth\":\t2,", "", "depth"},
         {"config.json", "\"depth\":\t2", "\"depth\":\t1", "blocks.1."},
@@ -179,7 +183,7 @@ static void test_refuses_what_is_not_exact(void **state) {
     size_t held = engine_allocated(engine);
     for (size_t i = 0; i < sizeof edits / sizeof *edits; i++) {
         char path[64];
-        assert_ok(ctx, model_write(model, scratch_path(scratch, "m"), DTYPE_F32, true));
+        assert_ok(ctx, model_write(model, scratch_path(scratch, "m"), STORAGE_F32, true));
         snprintf(path, sizeof path, "m/%s", edits[i].file);
         models_edit(ctx, scratch_path(scratch, path), edits[i].old, edits[i].new);
         if (model_open(&read, ctx, engine, scratch_path(scratch, "m"), NULL) == KINDIT_OK)
@@ -201,7 +205,7 @@ static void test_classes_asked_for(void **state) {
     DitConfig config = models_config(true);
     Model *model = models_create(ctx, engine, &config), *read;
     const char *path = scratch_path(scratch, "m.safetensors");
-    assert_ok(ctx, model_write(model, path, DTYPE_F32, false));
+    assert_ok(ctx, model_write(model, path, STORAGE_F32, false));
     assert_fails(ctx, model_open(&read, ctx, engine, path, "a,z"), KINDIT_ERROR_ARGUMENT,
                  "no class \"z\"; there are: a, b, c-1.x, d");
     assert_fails(ctx, model_open(&read, ctx, engine, path, "a,Letter A"), KINDIT_ERROR_ARGUMENT, "twice");

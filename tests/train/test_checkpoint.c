@@ -74,12 +74,11 @@ static void assert_same_params(Engine *engine, const ParamLayout *layout, const 
                                const ParamSet *expected) {
     for (int i = 0; i < layout->n_specs; i++) {
         const ParamSpec *spec = &layout->specs[i];
-        models_assert_floats(engine, found->shared + spec->shared_offset, expected->shared + spec->shared_offset,
-                             spec->row * (size_t)spec->shape[0], DTYPE_F32);
+        models_assert_rows(engine, found->shared + spec->shared_offset, expected->shared + spec->shared_offset, spec,
+                           (size_t)spec->shape[0], STORAGE_F32);
         for (int c = 0; c < found->n_classes; c++)
-            models_assert_floats(engine, found->tailor[c] + spec->tailor_offset,
-                                 expected->tailor[c] + spec->tailor_offset, spec->row * (size_t)spec->tailor_rows,
-                                 DTYPE_F32);
+            models_assert_rows(engine, found->tailor[c] + spec->tailor_offset,
+                               expected->tailor[c] + spec->tailor_offset, spec, (size_t)spec->tailor_rows, STORAGE_F32);
     }
 }
 
