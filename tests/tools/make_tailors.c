@@ -26,7 +26,7 @@ static KinditStatus make(KinditContext *ctx, Engine *engine, const char *folder,
     }
     KinditStatus status = model_create(&model, ctx, engine, &config, classes, 1);
     for (int c = -1; c < n && !status; c++) fill(model, c);
-    if (!status) status = decompose_write(model, ctx, folder, DTYPE_F32, false);
+    if (!status) status = decompose_write(model, ctx, folder, STORAGE_F32, false);
     model_close(&model);
     memory_free(&classes);
     return status;
