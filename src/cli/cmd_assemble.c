@@ -1,14 +1,15 @@
 #include <stdio.h>
 
 #include "cli/cli.h"
+#include "cli/sweep.h"
 #include "diffusion/sampler_memory.h"
 #include "kind/assemble.h"
 
 static struct {
-    const char *classes, *output, *budget;
-    int64_t type; // 0: the best, else a StorageType + 1
+    const char *classes, *output, *budget, *sweep, *data;
+    int64_t n, type; // type 0: the best, else a StorageType + 1
     bool dry_run, force, json;
-} settings;
+} settings = {.n = 4};
 
 static const Option *assemble_options(int *n) {
     static const Option options[] = {
@@ -24,6 +25,11 @@ static const Option *assemble_options(int *n) {
         {"--dry-run", NULL, OPTION_FLAG, &settings.dry_run, NULL, "show the plan, write nothing", 0, 0, NULL},
         {"--force", NULL, OPTION_FLAG, &settings.force, NULL, "replace what is there", 0, 0, NULL},
         {"--json", NULL, OPTION_FLAG, &settings.json, NULL, "print the plan as JSON", 0, 0, NULL},
+        {"--sweep", NULL, OPTION_STRING, &settings.sweep, "DIR",
+         "in place of one model: measure size against class accuracy, to DIR/sweep.csv and DIR/sweep.svg", 0, 0, NULL},
+        {"--data", NULL, OPTION_STRING, &settings.data, "DIR", "with --sweep: the data set of real images", 0, 0, NULL},
+        {"--n", "-n", OPTION_INT, &settings.n, "N", "with --sweep: samples of each class a point (default 4)", 1, 10000,
+         NULL},
     };
     *n = sizeof options / sizeof *options;
     return options;
@@ -98,6 +104,15 @@ static KinditStatus choose(const Assembly *assembly, const BudgetCost *limits, B
                          : assembly_plan(assembly, limits, assembly_types, ASSEMBLY_TYPES, plan);
 }
 
+// Of the type asked for, or of all there are: what a budget would not choose is worth seeing here.
+static KinditStatus sweep(const Assembly *assembly) {
+    static const StorageType all[STORAGE_TYPES] = {STORAGE_F32, STORAGE_BF16, STORAGE_INT8, STORAGE_INT4};
+    SweepSettings sweeping = {.folder = settings.sweep, .data = settings.data, .n_per_class = (int)settings.n};
+    sweeping.types = settings.type ? all + settings.type - 1 : all;
+    sweeping.n_types = settings.type ? 1 : STORAGE_TYPES;
+    return sweep_run(assembly, &sweeping);
+}
+
 static KinditStatus run(const Assembly *assembly, const BudgetCost *limits, const char *source) {
     BudgetPlan plan;
     TRY(choose(assembly, limits, &plan));
@@ -111,7 +126,9 @@ static KinditStatus run(const Assembly *assembly, const BudgetCost *limits, cons
 
 static int assemble_run(KinditContext *ctx, int n_positional, char **positional) {
     (void)n_positional;
-    if (!settings.output && !settings.dry_run)
+    if (settings.sweep && (!settings.data || settings.output || settings.budget || settings.dry_run))
+        return cli_usage("assemble", "--sweep goes with --data DIR, and without -o, --budget and --dry-run");
+    if (!settings.output && !settings.dry_run && !settings.sweep)
         return cli_usage("assemble", "-o PATH is missing; --dry-run shows the plan alone");
     Assembly assembly;
     Engine *engine;
@@ -123,7 +140,7 @@ static int assemble_run(KinditContext *ctx, int n_positional, char **positional)
     status = assembly_open(&assembly, ctx, engine, positional[0], settings.classes,
                            (AssemblyMemory){sampler_memory_of_one, &threads});
     if (!status) {
-        status = run(&assembly, &limits, positional[0]);
+        status = settings.sweep ? sweep(&assembly) : run(&assembly, &limits, positional[0]);
         assembly_close(&assembly);
     }
     engine_close(&engine);
@@ -133,11 +150,12 @@ static int assemble_run(KinditContext *ctx, int n_positional, char **positional)
 const Command command_assemble = {
     .name = "assemble",
     .summary = "put a model together from a learngene and the tailors of some classes, within a budget",
-    .arguments = "SOURCE (-o PATH | --dry-run) [options]",
+    .arguments = "SOURCE (-o PATH | --dry-run | --sweep DIR) [options]",
     .examples = "kindit assemble parts --classes A,B,C -o abc.safetensors\n"
                 "kindit assemble parts --budget 1.5MB -o small.safetensors\n"
                 "kindit assemble parts --type int8 -o int8.safetensors\n"
-                "kindit assemble parts --classes K,i,n,d --budget params=1.1M,memory=16MB --dry-run --json",
+                "kindit assemble parts --classes K,i,n,d --budget params=1.1M,memory=16MB --dry-run --json\n"
+                "kindit assemble models/letters.safetensors --sweep curve --data data/glyphs",
     .notes =
         "SOURCE is a decomposed folder or a whole model. Within a budget the best model that fits is composed: which "
         "classes (the most wanted first), how many components of the learngene and of each tailor (the weakest go), "

@@ -16,5 +16,9 @@ KinditStatus html_image(FILE *out, KinditContext *ctx, const char *path, const c
 
 // A line chart (inline SVG) of columns `y` against column `x` of a CSV file with a header line. At most 4 columns.
 KinditStatus html_curve(FILE *out, KinditContext *ctx, const char *path, const char *x, const cJSON *y);
+// The <svg> alone, which is also a file of its own. A line passes over rows where its cell is empty; a scale of losses
+// is logarithmic, one from zero is not.
+KinditStatus html_svg_curve(FILE *out, KinditContext *ctx, const char *path, const char *x, const cJSON *y,
+                            bool from_zero);
 
 #endif

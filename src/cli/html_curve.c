@@ -65,26 +65,28 @@ static KinditStatus find_columns(Curve *curve, KinditContext *ctx, const char *p
                           : context_fail(ctx, KINDIT_ERROR_ARGUMENT, "%s: a curve needs names in \"y\"", path);
 }
 
-// Rows whose cells are all finite numbers; others are passed over.
+// Cells that are no finite numbers become NaN; rows without x or without any y are passed over.
 static KinditStatus read_rows(Curve *curve, KinditContext *ctx, const char *text) {
     size_t lines = 0, stride = (size_t)curve->n_lines + 1;
     for (const char *c = text; *c; c++) lines += *c == '\n';
     TRY(memory_alloc(ctx, lines + 1, stride * sizeof *curve->values, &curve->values));
     for (const char *line = strchr(text, '\n'); line && line[1]; line = strchr(line + 1, '\n')) {
         double *row = curve->values + curve->n * stride;
-        bool whole = true;
-        for (size_t i = 0; i < stride && whole; i++) {
+        bool any = false;
+        for (size_t i = 0; i < stride; i++) {
             char *end;
             const char *cell = find_cell(line + 1, curve->columns[i]);
-            row[i] = cell ? strtod(cell, &end) : NAN;
-            whole = cell && end != cell && isfinite(row[i]);
+            bool empty = !cell || strcspn(cell, ",\r\n") == 0; // strtod would go on to the next line
+            row[i] = empty ? NAN : strtod(cell, &end);
+            if (!empty && (end == cell || !isfinite(row[i]))) row[i] = NAN;
+            any = any || (i + 1 < stride && !isnan(row[i]));
         }
-        curve->n += whole;
+        curve->n += any && !isnan(row[stride - 1]);
     }
     return KINDIT_OK;
 }
 
-static void find_range(Curve *curve) {
+static void find_range(Curve *curve, bool from_zero) {
     size_t stride = (size_t)curve->n_lines + 1;
     curve->x_low = curve->y_low = INFINITY;
     curve->x_high = curve->y_high = -INFINITY;
@@ -93,10 +95,11 @@ static void find_range(Curve *curve) {
         curve->x_low = fmin(curve->x_low, row[curve->n_lines]);
         curve->x_high = fmax(curve->x_high, row[curve->n_lines]);
         for (int k = 0; k < curve->n_lines; k++) {
-            curve->y_low = fmin(curve->y_low, row[k]);
+            curve->y_low = fmin(curve->y_low, row[k]); // of NaN and a number it is the number
             curve->y_high = fmax(curve->y_high, row[k]);
         }
     }
+    if (from_zero) curve->y_low = fmin(curve->y_low, 0);
     curve->log_y = curve->y_low > 0;
     if (curve->log_y) {
         curve->y_low = log(curve->y_low);
@@ -138,12 +141,15 @@ static void draw_line(FILE *out, const Curve *curve, int line) {
     fprintf(out, "<polyline fill=\"none\" stroke=\"%s\" stroke-width=\"1.6\" points=\"", colours[line]);
     for (size_t first = 0; first < curve->n; first += group) {
         size_t n = curve->n - first < group ? curve->n - first : group;
-        double x = 0, y = 0;
+        double x = 0, y = 0, found = 0;
         for (size_t i = first; i < first + n; i++) {
-            x += curve->values[i * stride + (size_t)curve->n_lines] / (double)n;
-            y += curve->values[i * stride + (size_t)line] / (double)n;
+            const double *row = curve->values + i * stride;
+            if (isnan(row[line])) continue;
+            x += row[curve->n_lines];
+            y += row[line];
+            found++;
         }
-        fprintf(out, "%.1f,%.1f ", place_x(curve, x), place_y(curve, y));
+        if (found > 0) fprintf(out, "%.1f,%.1f ", place_x(curve, x / found), place_y(curve, y / found));
     }
     fprintf(out, "\"/>\n<text x=\"%d\" y=\"%d\" fill=\"%s\" text-anchor=\"end\">", WIDTH - RIGHT - 8,
             TOP + 14 + 16 * line, colours[line]);
@@ -151,7 +157,20 @@ static void draw_line(FILE *out, const Curve *curve, int line) {
     fputs("</text>\n", out);
 }
 
-KinditStatus html_curve(FILE *out, KinditContext *ctx, const char *path, const char *x, const cJSON *y) {
+static void draw(FILE *out, const Curve *curve, const char *x_name) {
+    fprintf(
+        out,
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" viewBox=\"0 0 %d %d\" font-size=\"12\" "
+        "font-family=\"sans-serif\" fill=\"#444\">\n",
+        WIDTH, HEIGHT, WIDTH, HEIGHT);
+    fprintf(out, "<rect width=\"%d\" height=\"%d\" fill=\"#fff\"/>\n", WIDTH, HEIGHT);
+    draw_axes(out, curve, x_name);
+    for (int k = 0; k < curve->n_lines; k++) draw_line(out, curve, k);
+    fputs("</svg>\n", out);
+}
+
+KinditStatus html_svg_curve(FILE *out, KinditContext *ctx, const char *path, const char *x, const cJSON *y,
+                            bool from_zero) {
     FileMap map;
     char *text;
     Curve curve = {0};
@@ -162,14 +181,17 @@ KinditStatus html_curve(FILE *out, KinditContext *ctx, const char *path, const c
     if (!status) status = find_columns(&curve, ctx, path, text, x, y);
     if (!status) status = read_rows(&curve, ctx, text);
     if (!status && curve.n) {
-        find_range(&curve);
-        fprintf(out, "<figure><svg width=\"%d\" height=\"%d\" viewBox=\"0 0 %d %d\" font-size=\"12\" fill=\"#444\">\n",
-                WIDTH, HEIGHT, WIDTH, HEIGHT);
-        draw_axes(out, &curve, x);
-        for (int k = 0; k < curve.n_lines; k++) draw_line(out, &curve, k);
-        fputs("</svg></figure>\n", out);
+        find_range(&curve, from_zero);
+        draw(out, &curve, x);
     }
     memory_free(&curve.values);
     memory_free(&text);
     return status;
+}
+
+KinditStatus html_curve(FILE *out, KinditContext *ctx, const char *path, const char *x, const cJSON *y) {
+    fputs("<figure>", out);
+    TRY(html_svg_curve(out, ctx, path, x, y, false));
+    fputs("</figure>\n", out);
+    return KINDIT_OK;
 }
