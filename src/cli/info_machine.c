@@ -79,8 +79,9 @@ KinditStatus info_add_machine(cJSON *json, KinditContext *ctx) {
     add_last_cache(json);
     cJSON_AddStringToObject(json, "vectors", engine_vectors());
     cJSON_AddStringToObject(json, "products", engine_describe(engine));
-    cJSON_AddStringToObject(json, "bf16", "stored as bf16, multiplied in fp32");
-    cJSON_AddNumberToObject(json, "peak_flops_per_second", engine_measure_peak(engine));
+    cJSON_AddStringToObject(json, "bf16_products", engine_describe_bf16());
+    cJSON_AddNumberToObject(json, "peak_flops_per_second", engine_measure_peak(engine, ENGINE_F32));
+    cJSON_AddNumberToObject(json, "bf16_peak_flops_per_second", engine_measure_peak(engine, ENGINE_BF16));
     cJSON_AddNumberToObject(json, "bandwidth_bytes_per_second", engine_measure_bandwidth(engine));
     engine_close(&engine);
     return KINDIT_OK;

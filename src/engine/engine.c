@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "engine/gemm_bf16.h"
 #include "engine/internal.h"
 #include "engine/tile.h"
 
@@ -29,6 +30,7 @@ KinditStatus engine_create(Engine **out, KinditContext *ctx) {
                             MOST_THREADS, threads);
     }
     TRY(gemm_choose(ctx));
+    TRY(gemm_bf16_choose(ctx));
     Engine *engine = NULL;
     TRY(memory_alloc(ctx, 1, sizeof *engine, &engine));
     engine->ctx = ctx;
@@ -51,6 +53,10 @@ int engine_threads(const Engine *engine) {
 
 const char *engine_describe(const Engine *engine) {
     return engine->description;
+}
+
+const char *engine_describe_bf16(void) {
+    return gemm_bf16_is_native() ? "AMX" : "fp32";
 }
 
 // ---- activations ---------------------------------------------------------------------------------------------------

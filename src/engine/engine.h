@@ -21,6 +21,9 @@ void engine_close(Engine **engine);
 int engine_threads(const Engine *engine);
 // What runs the products here: "libxsmm 1.17 (hsw)", "OpenBLAS 0.3.21 (Zen)", "plain C (AVX2)".
 const char *engine_describe(const Engine *engine);
+// What multiplies bf16: "AMX", or "fp32" where the processor has nothing better. KINDIT_BF16 in the environment names
+// it.
+const char *engine_describe_bf16(void);
 
 // ---- memory --------------------------------------------------------------------------------------------------------
 KinditStatus engine_alloc(Engine *engine, size_t n, float **out);   // zeroed, 64-byte aligned; freed with engine_free
@@ -238,7 +241,8 @@ double engine_sum_squares(Engine *engine, size_t n, const float *x); // fixed or
 // ---- machine -------------------------------------------------------------------------------------------------------
 // What the engine's own loops use here: "x86-64-v4" (AVX-512), "x86-64-v3" (AVX2), "x86-64" (SSE2), "NEON", "scalar".
 const char *engine_vectors(void);
-double engine_measure_peak(Engine *engine);      // FMA loop on all threads, FLOP/s in fp32, now
+// Multiply-adds from registers on all threads, FLOP/s, now: what multiplies operands of this type here.
+double engine_measure_peak(Engine *engine, EngineType type);
 double engine_measure_bandwidth(Engine *engine); // triad, bytes/s; 0 when out of memory
 // Time spent in each kernel since engine_profile_reset; off by default.
 typedef struct EngineProfile {

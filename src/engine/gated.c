@@ -19,7 +19,7 @@
 #include "engine/tile.h"
 
 enum {
-    VECTOR = 8,
+    VECTOR = 16,
     SHARED_ROWS = 64, // rows of a tile of short samples
     FEW_TILES = 4,    // at least so many tiles, or of VECTOR rows
     GROUP = 256       // columns of the output that are formed in a tile of their own: long rows are stored faster
@@ -48,6 +48,7 @@ typedef struct Chain {
     float *slot_in, *slot_out;     // scratch: rest, tailor and bias of slots -1 (shut), 0, 1, ...
     float *slot_sigma;             // scratch: (slots, N_G + N_T)
     float *hidden;                 // scratch: (tiles of rows, stride) after sigma, one tile a thread
+    PanelForm form;                // of all panels, and of the hidden rows as an operand
 } Chain;
 
 // ---- layout of the hidden columns ----------------------------------------------------------------------------------
@@ -80,15 +81,15 @@ static int slot_width(const GatedShape *shape, int slot) {
 }
 
 static int hidden_stride(const GatedShape *shape) { // a column more than components: the constant 1
-    return main_width(shape) + tile_round(slot_components(shape, true) + 1, VECTOR);
+    return main_width(shape) + tile_round(slot_components(shape, true) + 1, BF16_STEP);
 }
 
 static size_t slot_in_size(const GatedShape *shape, int in) {
-    return (size_t)in * (size_t)slot_width(shape, 0);
+    return panel_size(in, slot_width(shape, 0));
 }
 
 static size_t slot_out_size(const GatedShape *shape, int out) {
-    return (size_t)out * (size_t)(slot_components(shape, true) + 1);
+    return panel_size(slot_components(shape, true) + 1, out);
 }
 
 static const float *tailor_of(const Gate *gate, const Factor *factor, int slot) {
@@ -142,29 +143,25 @@ static Span next_segment(const Chain *chain, Span tile, int row) {
 
 // ---- packing -------------------------------------------------------------------------------------------------------
 
-static size_t hidden_size(const GatedShape *shape, const Rows *r) { // of a tile
-    return scratch_size((size_t)r->per_tile * (size_t)hidden_stride(shape));
+static size_t hidden_size(const GatedShape *shape, const Rows *r) { // of a tile in fp32, and again in bf16
+    return scratch_size((size_t)r->per_tile * (size_t)hidden_stride(shape) / 2 * 3);
 }
 
 // Of all tiles of n_samples or fewer: each may be a row higher than its share, the last one full.
 static size_t most_hidden(const GatedShape *shape, int n_samples) {
     size_t tiles = most_tiles(shape, n_samples), rows = (size_t)n_samples * (size_t)shape->rows + tiles + PANEL_ROWS;
-    return rows * (size_t)hidden_stride(shape) + tiles * scratch_size(1);
+    return rows * (size_t)hidden_stride(shape) / 2 * 3 + tiles * scratch_size(1);
 }
 
 static size_t pack_size(const GatedShape *shape, int n_slots, int in, int out) {
     size_t slots = (size_t)n_slots + 1, wide = (size_t)main_width(shape);
-    return scratch_size(wide * (size_t)in) + scratch_size(wide * (size_t)out) +
+    return scratch_size(panel_size(in, (int)wide)) + scratch_size(wide * (size_t)out) +
            scratch_size(slots * slot_in_size(shape, in)) + scratch_size(slots * slot_out_size(shape, out)) +
            scratch_size(slots * (size_t)components(shape));
 }
 
 static size_t chain_scratch(const GatedShape *shape, int n_samples, int n_slots, int in, int out) {
     return pack_size(shape, n_slots, in, out) + most_hidden(shape, n_samples);
-}
-
-static bool rounds(const Chain *chain) {
-    return chain->input.type == ENGINE_BF16;
 }
 
 static float *slot_in(const Chain *chain, int slot) {
@@ -180,14 +177,16 @@ static void pack_slot_in(const Chain *chain, int slot) {
     const GatedShape *shape = chain->shape;
     int in = chain->in.width, rest = rest_width(shape), width = slot_width(shape, slot);
     float *panel = slot_in(chain, slot);
-    memset(panel, 0, (size_t)in * (size_t)width * sizeof *panel);
+    memset(panel, 0, panel_size(in, width) * sizeof *panel);
     if (rest > 0) {
-        gemm_transpose(rest, in, chain->in.learngene + (size_t)main_width(shape) * (size_t)in, in, panel, width);
+        const float *rows = chain->in.learngene + (size_t)main_width(shape) * (size_t)in;
+        panel_set_columns(chain->form, in, 0, rest, rows, in, panel, width);
     }
     if (slot >= 0) {
-        gemm_transpose(shape->n_tailor, in, tailor_of(chain->gate, &chain->in, slot), in, panel + rest, width);
+        const float *rows = tailor_of(chain->gate, &chain->in, slot);
+        panel_set_columns(chain->form, in, rest, shape->n_tailor, rows, in, panel, width);
     }
-    if (rounds(chain)) rows_round((size_t)in * (size_t)width, panel);
+    if (chain->form == PANEL_ROUNDED) rows_round((size_t)in * (size_t)width, panel);
 }
 
 static float *slot_sigma(const Chain *chain, int slot) {
@@ -203,29 +202,33 @@ static void pack_slot_sigma(const Chain *chain, int slot) {
     if (slot >= 0) memcpy(to + learngene, tailor_of(chain->gate, &chain->sigma, slot), tailor * sizeof *to);
 }
 
-static void copy_rows(int n, size_t width, const float *from, int stride, float **to) {
-    for (int i = 0; i < n; i++, *to += width) memcpy(*to, from + (size_t)i * (size_t)stride, width * sizeof(float));
-}
-
-// Rows that the second product takes from the slot.
+// Rows that the second product takes from the slot ...
 static int slot_rows(const Chain *chain, int slot) {
     return slot_components(chain->shape, slot >= 0) + (chain->bias ? 1 : 0);
 }
 
+// ... and one of them: the learngene's rest, the tailor, the bias; NULL beyond.
+static const float *slot_row(const Chain *chain, int slot, int i) {
+    const int rest = rest_width(chain->shape), out = chain->out.width;
+    if (i >= slot_rows(chain, slot)) return NULL;
+    if (i < rest) return chain->out.learngene + (size_t)(main_width(chain->shape) + i) * (size_t)out;
+    if (i < slot_components(chain->shape, slot >= 0)) {
+        return tailor_of(chain->gate, &chain->out, slot) + (size_t)(i - rest) * (size_t)out;
+    }
+    return chain->bias;
+}
+
 // The slot's panels of the second product: (slot_rows, out.width) in panels of PANEL_WIDTH columns.
 static void pack_slot_out(const Chain *chain, int slot) {
-    const GatedShape *shape = chain->shape;
-    int out = chain->out.width, rest = rest_width(shape);
-    float *to = slot_out(chain, slot);
+    const int out = chain->out.width, rows = slot_rows(chain, slot);
+    const int all = chain->form == PANEL_BF16 ? tile_round(rows, BF16_STEP) : rows;
     for (int j = 0; j < out; j += PANEL_WIDTH) {
-        size_t width = (size_t)tile_min(PANEL_WIDTH, out - j);
-        float *from = to;
-        if (rest > 0) {
-            copy_rows(rest, width, chain->out.learngene + (size_t)main_width(shape) * (size_t)out + j, out, &to);
+        float *panel = panel_at(chain->form, slot_out(chain, slot), rows, j);
+        for (int i = 0; i < all; i += 2) {
+            const float *even = slot_row(chain, slot, i), *odd = slot_row(chain, slot, i + 1);
+            panel_set_rows(chain->form, i, even ? even + j : NULL, odd ? odd + j : NULL, panel,
+                           tile_min(PANEL_WIDTH, out - j));
         }
-        if (slot >= 0) copy_rows(shape->n_tailor, width, tailor_of(chain->gate, &chain->out, slot) + j, out, &to);
-        if (rounds(chain)) rows_round((size_t)(to - from), from);
-        if (chain->bias) copy_rows(1, width, chain->bias + j, out, &to);
     }
 }
 
@@ -233,8 +236,8 @@ static void pack_slot_out(const Chain *chain, int slot) {
 static void lay_out_pack(Chain *chain, float *weights) {
     const GatedShape *shape = chain->shape;
     size_t slots = (size_t)chain->gate->n_slots + 1, wide = (size_t)main_width(shape);
-    size_t in = (size_t)chain->in.width, out = (size_t)chain->out.width;
-    chain->in_panels = scratch_take(&weights, wide * in);
+    size_t out = (size_t)chain->out.width;
+    chain->in_panels = scratch_take(&weights, panel_size(chain->in.width, (int)wide));
     chain->out_panels = scratch_take(&weights, wide * out);
     chain->slot_in = scratch_take(&weights, slots * slot_in_size(shape, chain->in.width));
     chain->slot_out = scratch_take(&weights, slots * slot_out_size(shape, chain->out.width));
@@ -244,10 +247,9 @@ static void lay_out_pack(Chain *chain, float *weights) {
 static void pack(Engine *engine, const Chain *chain) {
     const GatedShape *shape = chain->shape;
     int in = chain->in.width, out = chain->out.width, wide = main_width(shape);
-    panel_pack_transposed(engine, in, wide, panel_width(shape), chain->in.learngene, in, rounds(chain),
-                          chain->in_panels);
+    panel_pack_transposed(engine, chain->form, in, wide, panel_width(shape), chain->in.learngene, in, chain->in_panels);
     if (chain->output.data && wide > 0) {
-        panel_pack(engine, wide, out, PANEL_WIDTH, chain->out.learngene, out, rounds(chain), chain->out_panels);
+        panel_pack(engine, chain->form, wide, out, PANEL_WIDTH, chain->out.learngene, out, chain->out_panels);
     }
 #pragma omp parallel for num_threads(engine->threads) schedule(static)
     for (int slot = -1; slot < chain->gate->n_slots; slot++) {
@@ -271,8 +273,9 @@ static void finish_hidden(const Chain *chain, const Rows *r, Span s, float *hidd
     const GatedShape *shape = chain->shape;
     int stride = hidden_stride(shape), all = components(shape), open = s.slot >= 0 ? all : shape->n_learngene;
     size_t at = (size_t)s.first * (size_t)all;
-    for (int i = 0; i < s.count && open < all; i++) {
-        memset(hidden + (size_t)i * (size_t)stride + open, 0, (size_t)(all - open) * sizeof *hidden);
+    const int end = chain->form == PANEL_BF16 ? stride : all; // an operand of bf16 is read to its end
+    for (int i = 0; i < s.count && open < end; i++) {
+        memset(hidden + (size_t)i * (size_t)stride + open, 0, (size_t)(end - open) * sizeof *hidden);
     }
     if (chain->other.data) {
         float *sums = products_of(chain, r, s);
@@ -285,21 +288,20 @@ static void finish_hidden(const Chain *chain, const Rows *r, Span s, float *hidd
 
 // Rows of the tile: hidden = input [learngene; tailor]^T, then sigma.
 static void project(const Chain *chain, const Rows *r, Span tile, float *hidden) {
-    _Alignas(64) float loaded[PANEL_ROWS * PANEL_DEPTH];
+    _Alignas(64) float loaded[PANEL_BUFFER];
     const GatedShape *shape = chain->shape;
     int in = chain->in.width, wide = main_width(shape), stride = hidden_stride(shape);
     for (int first = 0; first < in; first += PANEL_DEPTH) {
-        int depth = tile_min(PANEL_DEPTH, in - first), ld = in;
+        int depth = tile_min(PANEL_DEPTH, in - first);
         Activation rows = activation_at(chain->input, (size_t)tile.first * (size_t)in + (size_t)first);
-        const float *input = rows_read(tile.count, depth, rows, &ld, loaded);
-        panel_multiply(tile.count, depth, wide, input, ld, chain->in_panels, in, first, panel_width(shape), hidden,
-                       stride, first > 0);
+        Operand input = operand_read(chain->form, tile.count, depth, rows, in, loaded);
+        panel_multiply(tile.count, depth, wide, input, chain->in_panels, in, first, panel_width(shape), hidden, stride,
+                       first > 0);
         for (Span s = tile; s.first < tile.first + tile.count; s.first += s.count) {
             s = next_segment(chain, tile, s.first);
-            int width = slot_width(shape, s.slot);
-            size_t row = (size_t)(s.first - tile.first);
-            panel_multiply(s.count, depth, width, input + row * (size_t)ld, ld, slot_in(chain, s.slot), in, first,
-                           width, hidden + row * (size_t)stride + wide, stride, first > 0);
+            int width = slot_width(shape, s.slot), row = s.first - tile.first;
+            panel_multiply(s.count, depth, width, operand_at(input, row, 0), slot_in(chain, s.slot), in, first, width,
+                           hidden + (size_t)row * (size_t)stride + wide, stride, first > 0);
         }
     }
     for (Span s = tile; s.first < tile.first + tile.count; s.first += s.count) {
@@ -310,27 +312,26 @@ static void project(const Chain *chain, const Rows *r, Span tile, float *hidden)
 
 // y (tile.count, width; rows `ld` apart) = [y +] hidden [learngene; tailor] [+ bias] for columns from `column` on. The
 // longer product comes first: it leaves time for y to come to the cache.
-static void expand_panel(const Chain *chain, Span tile, const float *hidden, int column, int width, float *y, int ld,
+static void expand_panel(const Chain *chain, Span tile, Operand hidden, int column, int width, float *y, int ld,
                          bool accumulate) {
-    int wide = main_width(chain->shape), stride = hidden_stride(chain->shape);
+    int wide = main_width(chain->shape);
     for (int first = 0; first < wide; first += PANEL_DEPTH) {
-        panel_multiply(tile.count, tile_min(PANEL_DEPTH, wide - first), width, hidden + first, stride,
-                       chain->out_panels + (size_t)column * (size_t)wide, wide, first, PANEL_WIDTH, y, ld,
+        panel_multiply(tile.count, tile_min(PANEL_DEPTH, wide - first), width, operand_at(hidden, 0, first),
+                       panel_at(chain->form, chain->out_panels, wide, column), wide, first, PANEL_WIDTH, y, ld,
                        accumulate || first > 0);
     }
     for (Span s = tile; s.first < tile.first + tile.count; s.first += s.count) {
         s = next_segment(chain, tile, s.first);
-        int depth = slot_rows(chain, s.slot);
-        size_t row = (size_t)(s.first - tile.first);
-        gemm_tile(GEMM_NN, s.count, width, depth, hidden + row * (size_t)stride + wide, stride,
-                  slot_out(chain, s.slot) + (size_t)column * (size_t)depth, width, y + row * (size_t)ld, ld,
-                  accumulate || wide > 0);
+        int depth = slot_rows(chain, s.slot), row = s.first - tile.first;
+        operand_multiply(s.count, depth, width, operand_at(hidden, row, wide),
+                         panel_at(chain->form, slot_out(chain, s.slot), depth, column), y + (size_t)row * (size_t)ld,
+                         ld, accumulate || wide > 0);
     }
 }
 
 // Rows of the tile: output = [output +] slope * (hidden [learngene; tailor] [+ bias]), formed in the output itself
 // where it keeps sums as they are.
-static void expand(const Chain *chain, Span tile, const float *hidden) {
+static void expand(const Chain *chain, Span tile, Operand hidden) {
     _Alignas(64) float sums[PANEL_ROWS * GROUP];
     int out = chain->out.width;
     bool direct = rows_in_place(chain->output) && !chain->slope.gelu;
@@ -348,6 +349,18 @@ static void expand(const Chain *chain, Span tile, const float *hidden) {
     }
 }
 
+// The hidden rows as the second product takes them; bf16 lies behind the fp32 they are rounded from.
+static Operand hidden_operand(const Chain *chain, int n, float *hidden) {
+    const int stride = hidden_stride(chain->shape);
+    Operand operand = {hidden, stride, chain->form};
+    if (chain->form == PANEL_BF16) {
+        uint16_t *halves = (uint16_t *)(void *)(hidden + (size_t)n * (size_t)stride);
+        rows_load_bf16(n, stride, activation_f32(hidden), stride, halves, stride);
+        operand.rows = halves;
+    }
+    return operand;
+}
+
 static void run_chain(Engine *engine, Chain *chain, EnginePack *weights, float *scratch) {
     const Gate *gate = chain->gate;
     Rows rows = cut_rows(chain->shape, gate->n_samples);
@@ -355,19 +368,22 @@ static void run_chain(Engine *engine, Chain *chain, EnginePack *weights, float *
     EnginePack own = {
         .weights = scratch_take(&scratch, pack_size(chain->shape, gate->n_slots, chain->in.width, chain->out.width))};
     if (!weights) weights = &own;
+    chain->form = panel_form(chain->input.type);
     chain->hidden = scratch;
     lay_out_pack(chain, weights->weights);
     if (!weights->ready) pack(engine, chain);
     weights->ready = true;
 #pragma omp parallel num_threads(tile_min(engine->threads, rows.tiles))
     {
+        gemm_bf16_begin();
         float *hidden = chain->hidden + (size_t)omp_get_thread_num() * hidden_size(chain->shape, &rows);
 #pragma omp for schedule(dynamic)
         for (int i = 0; i < rows.tiles; i++) {
             Span tile = tile_rows(&rows, chain->shape, chain->gate->n_samples, i);
             project(chain, &rows, tile, hidden);
-            if (chain->output.data) expand(chain, tile, hidden);
+            if (chain->output.data) expand(chain, tile, hidden_operand(chain, tile.count, hidden));
         }
+        gemm_bf16_end();
     }
 }
 
@@ -446,6 +462,7 @@ void engine_gated_backward(Engine *engine, const GatedShape *shape, const Gate *
     int n = gate->n_samples * shape->rows, m1 = shape->m1, m2 = shape->m2, all = components(shape);
     float *scratch = engine->scratch, *dh = scratch_take(&scratch, (size_t)n * (size_t)all);
     float *products = scratch_take(&scratch, products_size(shape, gate->n_samples));
+    const Activation kept = {.data = dh, .type = panel_form(dy.type) == PANEL_BF16 ? ENGINE_BF16 : ENGINE_F32};
     bool tailors = gate->dtailor && gate->n_slots > 0 && shape->n_tailor > 0;
     Chain chain = {.shape = shape,
                    .gate = gate,
@@ -453,13 +470,13 @@ void engine_gated_backward(Engine *engine, const GatedShape *shape, const Gate *
                    .out = {w->U, w->tailor_U, m1},
                    .sigma = {w->s, w->tailor_s, 1},
                    .input = dy,
-                   .raw = activation_f32(dh),
+                   .raw = kept,
                    .other = dw->U || tailors ? a : (Activation){0},
                    .products = products,
                    .output = dx,
                    .slope = x,
                    .accumulate = accumulate};
-    Reduction of[2] = {{.n = n, .q = m1, .L = activation_f32(dh), .ldl = all, .X = x, .ldx = m1},
+    Reduction of[2] = {{.n = n, .q = m1, .L = kept, .ldl = all, .X = x, .ldx = m1},
                        {.n = n, .q = m2, .L = a, .ldl = all, .X = dy, .ldx = m2, .sums_x = dw->bias}};
     for (int i = 0; i < 2; i++) {
         of[i].p = shape->n_learngene;

@@ -5,18 +5,19 @@
 #include "engine/simd.h"
 #include "engine/tile.h"
 
-enum { ROWS = 6, DEPTH = 256 }; // rows of C in registers at once; rows of a panel of B that is copied
+enum { DEPTH = 256 }; // rows of a panel of B that is copied
 
 #ifdef __clang__
 #define UNROLL _Pragma("clang loop unroll(full)")
 #else
-#define UNROLL _Pragma("GCC unroll 8")
+#define UNROLL _Pragma("GCC unroll 16")
 #endif
 
 // Any processor: vectors of 4 floats; as many of them as leave registers for B and A.
 #define TILE(name) name##_any
 #define TILE_TARGET
 #define TILE_LANES 4
+#define TILE_ROWS 6
 #ifdef __aarch64__
 #define TILE_VECTORS 4
 #else
@@ -28,8 +29,20 @@ enum { ROWS = 6, DEPTH = 256 }; // rows of C in registers at once; rows of a pan
 #define TILE(name) name##_avx2
 #define TILE_TARGET __attribute__((target("avx2,fma")))
 #define TILE_LANES 8
+#define TILE_ROWS 6
 #define TILE_VECTORS 2
 #include "engine/gemm_plain.inc"
+
+#define TILE(name) name##_avx512
+#define TILE_TARGET __attribute__((target("avx512f,avx512vl,prefer-vector-width=512")))
+#define TILE_LANES 16
+#define TILE_ROWS 12
+#define TILE_VECTORS 2
+#include "engine/gemm_plain.inc"
+
+static bool has_avx512(void) {
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl");
+}
 
 static bool has_avx2(void) {
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
@@ -39,6 +52,10 @@ static bool has_avx2(void) {
 void gemm_plain(int m, int n, int k, const float *A, size_t row, size_t column, const float *B, size_t ldb, float *C,
                 size_t ldc, bool accumulate) {
 #ifdef __x86_64__
+    if (has_avx512()) {
+        multiply_avx512(m, n, k, A, row, column, B, ldb, C, ldc, accumulate);
+        return;
+    }
     if (has_avx2()) {
         multiply_avx2(m, n, k, A, row, column, B, ldb, C, ldc, accumulate);
         return;
@@ -49,7 +66,7 @@ void gemm_plain(int m, int n, int k, const float *A, size_t row, size_t column, 
 
 const char *gemm_plain_vectors(void) {
 #if defined(__x86_64__)
-    return has_avx2() ? "AVX2" : "SSE2";
+    return has_avx512() ? "AVX-512" : has_avx2() ? "AVX2" : "SSE2";
 #elif defined(__aarch64__)
     return "NEON";
 #else

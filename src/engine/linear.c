@@ -18,7 +18,8 @@ typedef struct Product {
     int n, k, m;
     Activation x, y;
     const float *B, *bias; // B: in panels; bias: or NULL
-    int ldb;               // or, where not 0, B is the matrix (k, m) itself, with rows so far apart
+    PanelForm form;
+    int ldb; // or, where not 0, B is the matrix (k, m) itself, with rows so far apart
     bool accumulate;
     Activation slope; // where .gelu: times GELU's slope at these (n, m)
 } Product;
@@ -30,7 +31,7 @@ static int group_width(const Product *p) {
 
 // Sums are formed in y itself where it keeps them as they are, else in a tile of their own.
 static void multiply_tile(const Product *p, int row, int rows, int column, int columns) {
-    _Alignas(64) float loaded[PANEL_ROWS * PANEL_DEPTH], sums[PANEL_ROWS * GROUP];
+    _Alignas(64) float loaded[PANEL_BUFFER], sums[PANEL_ROWS * GROUP];
     size_t at = (size_t)row * (size_t)p->m + (size_t)column;
     bool direct = rows_in_place(p->y) && !p->slope.gelu, add = p->bias || (direct && p->accumulate);
     float *y = direct ? (float *)p->y.data + at : sums;
@@ -39,15 +40,15 @@ static void multiply_tile(const Product *p, int row, int rows, int column, int c
         memcpy(y + (size_t)i * (size_t)ldy, p->bias + column, (size_t)columns * sizeof *y);
     }
     for (int first = 0; first < p->k; first += PANEL_DEPTH) {
-        int depth = tile_min(PANEL_DEPTH, p->k - first), ldx = p->k;
-        const float *x =
-            rows_read(rows, depth, activation_at(p->x, (size_t)row * (size_t)p->k + (size_t)first), &ldx, loaded);
+        int depth = tile_min(PANEL_DEPTH, p->k - first);
+        Activation from = activation_at(p->x, (size_t)row * (size_t)p->k + (size_t)first);
+        Operand x = operand_read(p->form, rows, depth, from, p->k, loaded);
         if (p->ldb > 0) {
-            gemm_tile(GEMM_NN, rows, columns, depth, x, ldx, p->B + (size_t)first * (size_t)p->ldb + column, p->ldb, y,
-                      ldy, add || first > 0);
+            gemm_tile(GEMM_NN, rows, columns, depth, x.rows, x.ld, p->B + (size_t)first * (size_t)p->ldb + column,
+                      p->ldb, y, ldy, add || first > 0);
         } else {
-            panel_multiply(rows, depth, columns, x, ldx, p->B + (size_t)column * (size_t)p->k, p->k, first, PANEL_WIDTH,
-                           y, ldy, add || first > 0);
+            panel_multiply(rows, depth, columns, x, panel_at(p->form, p->B, p->k, column), p->k, first, PANEL_WIDTH, y,
+                           ldy, add || first > 0);
         }
     }
     if (direct) return;
@@ -57,11 +58,17 @@ static void multiply_tile(const Product *p, int row, int rows, int column, int c
 
 static void multiply(Engine *engine, const Product *p) {
     int group = group_width(p);
-#pragma omp parallel for num_threads(engine->threads) collapse(2) schedule(static)
-    for (int i = 0; i < tile_count(p->n, PANEL_ROWS); i++) {
-        for (int j = 0; j < tile_count(p->m, group); j++) {
-            multiply_tile(p, i * PANEL_ROWS, tile_extent(p->n, PANEL_ROWS, i), j * group, tile_extent(p->m, group, j));
+#pragma omp parallel num_threads(engine->threads)
+    {
+        gemm_bf16_begin();
+#pragma omp for collapse(2) schedule(static)
+        for (int i = 0; i < tile_count(p->n, PANEL_ROWS); i++) {
+            for (int j = 0; j < tile_count(p->m, group); j++) {
+                multiply_tile(p, i * PANEL_ROWS, tile_extent(p->n, PANEL_ROWS, i), j * group,
+                              tile_extent(p->m, group, j));
+            }
         }
+        gemm_bf16_end();
     }
 }
 
@@ -109,12 +116,13 @@ static void multiply_few(Engine *engine, const Product *p, const float *W) {
 // ---- calls ---------------------------------------------------------------------------------------------------------
 
 size_t engine_linear_scratch(int n, int m1, int m2) {
-    size_t packed = scratch_larger(scratch_size((size_t)m1 * (size_t)m2), scratch_size((size_t)m1 * FEW_ROWS));
+    size_t packed =
+        scratch_larger(scratch_larger(panel_size(m1, m2), panel_size(m2, m1)), scratch_size((size_t)m1 * FEW_ROWS));
     return scratch_larger(packed, reduce_scratch(n, m2, m1, 0, 0));
 }
 
 size_t engine_linear_pack(int m1, int m2) {
-    return (size_t)m1 * (size_t)m2;
+    return panel_size(m1, m2);
 }
 
 // Bytes of weights and of their gradients, and of rows read or written.
@@ -126,13 +134,13 @@ void engine_linear_forward(Engine *engine, int n, int m1, int m2, Activation x, 
                            Activation y, EnginePack *pack) {
     engine_profile_begin(engine);
     EnginePack own = {.weights = engine->scratch};
-    Product product = {.n = n, .k = m1, .m = m2, .x = x, .y = y, .bias = bias};
+    Product product = {.n = n, .k = m1, .m = m2, .x = x, .y = y, .bias = bias, .form = panel_form(x.type)};
     if (!pack && is_few(n, x)) {
         multiply_few(engine, &product, W);
     } else {
         if (!pack) pack = &own;
         if (!pack->ready) {
-            panel_pack_transposed(engine, m1, m2, PANEL_WIDTH, W, m1, x.type == ENGINE_BF16, pack->weights);
+            panel_pack_transposed(engine, product.form, m1, m2, PANEL_WIDTH, W, m1, pack->weights);
         }
         pack->ready = true;
         product.B = pack->weights;
@@ -146,9 +154,10 @@ void engine_linear_backward(Engine *engine, int n, int m1, int m2, Activation x,
     engine_profile_begin(engine);
     if (dx.data) {
         Product product = {.n = n, .k = m2, .m = m1, .x = dy, .y = dx, .accumulate = accumulate, .slope = x};
+        product.form = panel_form(dy.type);
         product.B = is_few(n, dy) ? W : engine->scratch;
         product.ldb = is_few(n, dy) ? m1 : 0;
-        if (!is_few(n, dy)) panel_pack(engine, m2, m1, PANEL_WIDTH, W, m1, dy.type == ENGINE_BF16, engine->scratch);
+        if (!is_few(n, dy)) panel_pack(engine, product.form, m2, m1, PANEL_WIDTH, W, m1, engine->scratch);
         multiply(engine, &product);
     }
     if (dW || dbias) {

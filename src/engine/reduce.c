@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "engine/gemm_bf16.h"
 #include "engine/rows.h"
 #include "engine/simd.h"
 #include "engine/tile.h"
@@ -82,6 +83,19 @@ static void multiply(int rows, int height, int width, Activation L, int ldl, con
     }
 }
 
+// The same of bf16: x in pairs of rows. L^T is made of pairs too, each of which moves as a float does.
+static void multiply_bf16(int rows, int height, int width, Activation L, int ldl, const uint16_t *x, float *sum, int ld,
+                          bool accumulate) {
+    _Alignas(64) uint16_t pairs[STEP * LEFT], left_t[LEFT * STEP];
+    const int depth = tile_round(rows, BF16_STEP);
+    for (int i = 0; i < height; i += LEFT) {
+        int left = tile_min(LEFT, height - i);
+        rows_load_pairs(rows, left, activation_at(L, (size_t)i), ldl, pairs);
+        gemm_transpose(depth / 2, left, (const float *)(const void *)pairs, left, (float *)(void *)left_t, depth / 2);
+        gemm_bf16(left, width, depth, left_t, depth, x, width, sum + (size_t)i * (size_t)ld, ld, accumulate);
+    }
+}
+
 typedef struct Item { // rows of L and X, and the tile of G
     int row, rows, top, height, left, width;
     bool last; // of the tiles down: the tailors' columns of L are behind it
@@ -120,6 +134,12 @@ static bool joins(const Reduction *r, const Item *item) {
     return item->last && r->tailors.gate && r->G && r->scale && r->tailors.rows >= STEP / 2;
 }
 
+// Whether the processor's bf16 products serve: where nothing is left to add from rows that lie apart.
+static bool is_bf16(const Reduction *r, const Item *item) {
+    const bool apart = item->last && r->tailors.gate && !joins(r, item);
+    return r->L.type == ENGINE_BF16 && r->X.type == ENGINE_BF16 && gemm_bf16_is_native() && r->G && !apart;
+}
+
 static void change_slot(const Reduction *r, const Item *item, const Sums *s, int from, int to) {
     float *rows = s->G + (size_t)r->p * (size_t)r->q + item->left;
     if (from == to) return;
@@ -143,7 +163,7 @@ static void clear_item(const Reduction *r, const Item *item, const Sums *s) {
 
 static void sum_item(const Reduction *r, const Item *item, const Sums *s) {
     _Alignas(64) float buffer[STEP * TILE_WIDTH];
-    const bool direct = in_place(r, item->row), join = joins(r, item);
+    const bool direct = in_place(r, item->row), join = joins(r, item), half = is_bf16(r, item);
     float *sum = (direct ? r->G : s->G) + (size_t)item->top * (size_t)r->q + item->left;
     int slot = -1;
     clear_item(r, item, s);
@@ -161,8 +181,14 @@ static void sum_item(const Reduction *r, const Item *item, const Sums *s) {
         Activation X = activation_at(r->X, (size_t)row * (size_t)r->ldx + (size_t)item->left);
         if (item->left == 0 && r->sums_l) rows_sum(rows, item->height, L, r->ldl, s->l + item->top);
         if (!r->G && !r->tailors.gate && !r->sums_x) continue;
+        if (item->last && r->sums_x) rows_sum(rows, item->width, X, ldx, s->x + item->left);
+        if (half) {
+            rows_load_pairs(rows, item->width, X, ldx, (uint16_t *)(void *)buffer);
+            multiply_bf16(rows, height, item->width, L, r->ldl, (const uint16_t *)(const void *)buffer, sum, r->q,
+                          direct || i > 0);
+            continue;
+        }
         const float *x = gather(rows, item->width, X, &ldx, buffer);
-        if (item->last && r->sums_x) rows_sum(rows, item->width, activation_f32(x), ldx, s->x + item->left);
         if (r->G) multiply(rows, height, item->width, L, r->ldl, x, ldx, sum, r->q, direct || i > 0);
         if (item->last && r->tailors.gate && !join) add_tailors(r, item, row, rows, x, ldx, s);
     }
@@ -264,11 +290,13 @@ void reduce(Engine *engine, int count, const Reduction *r, float *scratch) {
     }
 #pragma omp parallel num_threads(engine->threads)
     {
+        gemm_bf16_begin();
 #pragma omp for schedule(dynamic)
         for (int item = 0; item < items; item++) {
             int task = item < tasks[0].items ? 0 : 1;
             run_item(&tasks[task], item - (task > 0 ? tasks[0].items : 0));
         }
+        gemm_bf16_end();
         for (int i = 0; i < count; i++) end(&tasks[i]);
     }
 }

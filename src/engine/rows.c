@@ -1,7 +1,10 @@
 #include "engine/rows.h"
 
+#include <string.h>
+
 #include "base/bf16.h"
 #include "engine/fastmath.h"
+#include "engine/tile.h"
 
 // Loops are written once for both types: `type` is a constant where they are inlined.
 ENGINE_INLINE float element(const void *data, EngineType type, size_t i) {
@@ -42,6 +45,94 @@ const float *rows_read(int n, int width, Activation from, int *stride, float *bu
     *stride = width;
     return buffer;
 }
+
+// ---- operands of gemm_bf16 -----------------------------------------------------------------------------------------
+
+ENGINE_INLINE uint16_t half_element(const void *data, EngineType type, bool gelu, size_t i) {
+    if (type == ENGINE_BF16 && !gelu) return ((const uint16_t *)data)[i];
+    float value = element(data, type, i);
+    return bf16_from_float(gelu ? fast_gelu(value) : value);
+}
+
+ENGINE_INLINE void load_bf16(EngineType type, bool gelu, int n, int width, const void *from, size_t stride,
+                             uint16_t *to, size_t ld) {
+    for (size_t i = 0; i < (size_t)n; i++) {
+#pragma omp simd
+        for (int j = 0; j < width; j++) to[i * ld + (size_t)j] = half_element(from, type, gelu, i * stride + (size_t)j);
+        for (int j = width; j % BF16_STEP; j++) to[i * ld + (size_t)j] = 0;
+    }
+}
+
+ENGINE_CLONES
+void rows_load_bf16(int n, int width, Activation from, int stride, uint16_t *to, int ld) {
+    size_t s = (size_t)stride, t = (size_t)ld;
+    if (from.type == ENGINE_BF16 && from.gelu) load_bf16(ENGINE_BF16, true, n, width, from.data, s, to, t);
+    if (from.type == ENGINE_BF16 && !from.gelu) load_bf16(ENGINE_BF16, false, n, width, from.data, s, to, t);
+    if (from.type == ENGINE_F32 && from.gelu) load_bf16(ENGINE_F32, true, n, width, from.data, s, to, t);
+    if (from.type == ENGINE_F32 && !from.gelu) load_bf16(ENGINE_F32, false, n, width, from.data, s, to, t);
+}
+
+const uint16_t *rows_read_bf16(int n, int width, Activation from, int *stride, uint16_t *buffer) {
+    if (from.type == ENGINE_BF16 && !from.gelu && width % BF16_STEP == 0) return from.data;
+    int ld = tile_round(width, BF16_STEP);
+    rows_load_bf16(n, width, from, *stride, buffer, ld);
+    *stride = ld;
+    return buffer;
+}
+
+// A pair as one number: the even row's half comes first in memory.
+ENGINE_INLINE uint32_t pair_of(uint16_t even, uint16_t odd) {
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    return even | (uint32_t)odd << 16;
+#else
+    return odd | (uint32_t)even << 16;
+#endif
+}
+
+ENGINE_INLINE void load_pairs(EngineType type, bool gelu, int n, int width, const void *from, size_t stride,
+                              uint32_t *to) {
+    for (size_t i = 0; i < (size_t)n; i += 2, to += width) {
+        if (i + 1 < (size_t)n) {
+#pragma omp simd
+            for (int j = 0; j < width; j++) {
+                to[j] = pair_of(half_element(from, type, gelu, i * stride + (size_t)j),
+                                half_element(from, type, gelu, (i + 1) * stride + (size_t)j));
+            }
+        } else {
+#pragma omp simd
+            for (int j = 0; j < width; j++) {
+                to[j] = pair_of(half_element(from, type, gelu, i * stride + (size_t)j), 0);
+            }
+        }
+    }
+}
+
+ENGINE_CLONES
+void rows_load_pairs(int n, int width, Activation from, int stride, uint16_t *to) {
+    size_t s = (size_t)stride, pairs = (size_t)tile_count(n, 2), all = (size_t)tile_round(n, BF16_STEP) / 2;
+    uint32_t *out = (uint32_t *)(void *)to;
+    if (from.type == ENGINE_BF16 && from.gelu) load_pairs(ENGINE_BF16, true, n, width, from.data, s, out);
+    if (from.type == ENGINE_BF16 && !from.gelu) load_pairs(ENGINE_BF16, false, n, width, from.data, s, out);
+    if (from.type == ENGINE_F32 && from.gelu) load_pairs(ENGINE_F32, true, n, width, from.data, s, out);
+    if (from.type == ENGINE_F32 && !from.gelu) load_pairs(ENGINE_F32, false, n, width, from.data, s, out);
+    memset(out + pairs * (size_t)width, 0, (all - pairs) * (size_t)width * sizeof *out);
+}
+
+ENGINE_CLONES
+void rows_pair(int width, const float *even, const float *odd, uint16_t *to) {
+    uint32_t *out = (uint32_t *)(void *)to;
+    if (odd) {
+#pragma omp simd
+        for (int j = 0; j < width; j++) out[j] = pair_of(bf16_from_float(even[j]), bf16_from_float(odd[j]));
+    } else if (even) {
+#pragma omp simd
+        for (int j = 0; j < width; j++) out[j] = pair_of(bf16_from_float(even[j]), 0);
+    } else {
+        memset(out, 0, (size_t)width * sizeof *out);
+    }
+}
+
+// ---- writing -------------------------------------------------------------------------------------------------------
 
 ENGINE_INLINE void store(EngineType type, bool accumulate, int n, int width, const float *from, size_t ld, void *to,
                          size_t stride) {

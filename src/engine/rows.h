@@ -3,6 +3,7 @@
 #ifndef ENGINE_ROWS_H
 #define ENGINE_ROWS_H
 
+#include "engine/gemm_bf16.h"
 #include "engine/internal.h"
 
 // Whether the rows are the fp32 values themselves: a product may read and write them where they are.
@@ -15,6 +16,15 @@ void rows_load(int n, int width, Activation from, int stride, float *to, int ld)
 // The same rows without a copy where they are in place; else they are loaded to `buffer` (n, width) and *stride becomes
 // `width`.
 const float *rows_read(int n, int width, Activation from, int *stride, float *buffer);
+// The same as operands of gemm_bf16: bf16 rows with zeros from `width` to a whole number of BF16_STEP. Loaded to `to`,
+// rows `ld` apart ...
+void rows_load_bf16(int n, int width, Activation from, int stride, uint16_t *to, int ld);
+// ... or without a copy where they are so already; else *stride becomes that of `buffer`.
+const uint16_t *rows_read_bf16(int n, int width, Activation from, int *stride, uint16_t *buffer);
+// to (n / 2, width, 2) = the rows in pairs, n rounded up to whole steps by rows of zeros.
+void rows_load_pairs(int n, int width, Activation from, int stride, uint16_t *to);
+// One such pair of fp32 rows; NULL: zeros.
+void rows_pair(int width, const float *even, const float *odd, uint16_t *to);
 // to = from, rounded where stored in bf16; with `accumulate`, to += from (the sum is rounded once).
 void rows_store(int n, int width, const float *from, int ld, Activation to, int stride, bool accumulate);
 // values (n, width; rows `ld` apart) *= GELU's slope at x (rows `stride` apart).

@@ -123,11 +123,12 @@ static PlainFactors_f64 plain_weights(Layer *l, bool bias) {
                               l->tailor_d, l->tailor_U, l->tailor_s, l->tailor_V};
 }
 
-// The factors U and V, the tailors' too, as a product of bf16 rows takes them.
-static void round_factors(const Case *c, Layer *l) {
+// The factors U and V, the tailors' too, and the bias, as a product of bf16 rows takes them.
+static void round_weights(const Case *c, Layer *l) {
     size_t u = (size_t)(c->shape.n_tailor * c->shape.m1), v = (size_t)(c->shape.n_tailor * c->shape.m2);
     numbers_round(&l->U);
     numbers_round(&l->V);
+    numbers_round(&l->bias);
     for (int i = 0; i < MOST_SLOTS; i++) {
         double *of_u = l->tailor[i].d + l->tailor_U, *of_v = l->tailor[i].d + l->tailor_V;
         for (size_t j = 0; j < u; j++) of_u[j] = bf16_round((float)of_u[j]);
@@ -138,7 +139,7 @@ static void round_factors(const Case *c, Layer *l) {
 static void run_twin_as(const Case *c, Layer *l, const Types *types, Wanted want) {
     Layer rounded;
     layer_random(&rounded, c);
-    round_factors(c, &rounded);
+    round_weights(c, &rounded);
     PlainFactors_f64 of_x = plain_weights(types->x == ENGINE_BF16 ? &rounded : l, want.bias);
     PlainFactors_f64 of_dy = plain_weights(types->dy == ENGINE_BF16 ? &rounded : l, want.bias);
     PlainFactors_f64 dw = {.bias = want.bias ? l->dbias.d : NULL,
@@ -171,14 +172,17 @@ static void run_twin(const Case *c, Layer *l, Wanted want) {
 static void assert_layer_as(const Case *c, const Layer *l, const Types *types) {
     double hidden = c->shape.n_learngene + c->shape.n_tailor, rows = (double)c->n_samples * c->shape.rows;
     double m1 = c->shape.m1, m2 = c->shape.m2;
-    assert_close_as(&l->a, types->a, m1, "a");
-    assert_close_as(&l->y, types->y, m1 + hidden, "y"); // two products, one after the other
-    assert_close_as(&l->dx, types->dx, m2 + hidden, "dx");
-    assert_close(&l->dU, m2 + rows, "dU");
-    assert_close(&l->dV, m1 + rows, "dV");
-    assert_close(&l->ds, m1 + m2 + rows, "ds");
+    const bool forward = rounds_operands(types->x), backward = forward || rounds_operands(types->dy);
+    assert_close_rounded(&l->a, types->a, m1, forward, "a");
+    assert_close_rounded(&l->y, types->y, m1 + hidden, forward, "y"); // two products, one after the other
+    assert_close_rounded(&l->dx, types->dx, m2 + hidden, backward, "dx");
+    assert_close_rounded(&l->dU, ENGINE_F32, m2 + rows, backward, "dU");
+    assert_close_rounded(&l->dV, ENGINE_F32, m1 + rows, backward, "dV");
+    assert_close_rounded(&l->ds, ENGINE_F32, m1 + m2 + rows, backward, "ds");
     assert_close(&l->dbias, rows, "dbias");
-    for (int i = 0; i < MOST_SLOTS; i++) assert_close(&l->dtailor[i], m1 + m2 + rows, "dtailor");
+    for (int i = 0; i < MOST_SLOTS; i++) {
+        assert_close_rounded(&l->dtailor[i], ENGINE_F32, m1 + m2 + rows, backward, "dtailor");
+    }
 }
 
 static void assert_layer(const Case *c, const Layer *l) {

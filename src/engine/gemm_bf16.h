@@ -1,0 +1,40 @@
+// The serial product of bf16 operands with sums in fp32, by the tiles of Intel's AMX. Where there are none, products of
+// bf16 rows are taken in fp32 (gemm.c). (AVX-512's dot products of pairs measured slower than its fp32 on such a
+// machine.)
+//
+// Operands are padded with zeros to whole steps of BF16_STEP terms. B is kept in pairs: its rows 2i and 2i + 1 lie
+// interleaved, (k / 2, ldb, 2), so that what one instruction multiplies lies side by side.
+#ifndef ENGINE_GEMM_BF16_H
+#define ENGINE_GEMM_BF16_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/context.h"
+
+enum { BF16_STEP = 32 }; // terms that an AMX tile sums at once
+
+// Chooses for the whole process: AMX where it works, or what the environment's KINDIT_BF16 names: amx or fp32 (unknown
+// or unusable: KINDIT_ERROR_ARGUMENT).
+KinditStatus gemm_bf16_choose(KinditContext *ctx);
+bool gemm_bf16_is_native(void); // false: it must not be called
+
+// A thread's products come between these two: laying out its tiles takes as long as a small product. Where products are
+// not native they do nothing.
+void gemm_bf16_begin(void);
+void gemm_bf16_end(void);
+
+// C (m, n) = [C +] A B, k a multiple of BF16_STEP; A's rows are lda elements apart, B's pairs of rows 2 ldb. What a
+// row gets does not depend on the other rows.
+void gemm_bf16(int m, int n, int k, const uint16_t *A, int lda, const uint16_t *B, int ldb, float *C, int ldc,
+               bool accumulate);
+
+// A loop of the multiply-adds alone, for engine/peak.c: returns a value that depends on it, *flops receives the work
+// done.
+float gemm_bf16_peak(double *flops);
+
+// The same in plain C, on any processor: its twin.
+void gemm_bf16_plain(int m, int n, int k, const uint16_t *A, int lda, const uint16_t *B, int ldb, float *C, int ldc,
+                     bool accumulate);
+
+#endif
