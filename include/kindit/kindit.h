@@ -199,6 +199,27 @@ typedef struct KinditAssemblePlan {
 KinditStatus kindit_assemble(KinditContext *ctx, const KinditAssembleSettings *settings, const char *source,
                              const char *path, KinditAssemblePlan *plan);
 
+// ---- DiTs of other programs ----------------------------------------------------------------------------------------
+
+typedef enum KinditExchange {
+    KINDIT_DIT = 0,      // the original code's state dict, one .safetensors
+    KINDIT_DIFFUSERS = 1 // a folder that diffusers' DiTPipeline loads
+} KinditExchange;
+
+typedef struct KinditExportResult { // what the other program computes differently
+    double time_error;              // largest relative error of a timestep's embedding, fitted to other frequencies
+    bool norm_eps_lost;             // the model's eps before its MLPs, which the original code cannot have
+} KinditExportResult;
+
+// Writes one class of a decomposable model, merged into dense matrices, its learngene alone (class ""), or a dense
+// model (class NULL). `path` must not exist; `result` may be NULL.
+KinditStatus kindit_export(KinditContext *ctx, const char *source, const char *class_id, KinditExchange to,
+                           const char *path, KinditExportResult *result);
+// Makes a dense model of an original DiT (.safetensors, or .pt of torch.save, of which no code runs) or of a folder of
+// diffusers. heads: attention heads of an original DiT that is not S, B, L or XL, else 0. `path` as for
+// kindit_assemble; it must not exist.
+KinditStatus kindit_import(KinditContext *ctx, const char *source, int heads, const char *path);
+
 // ---- training ------------------------------------------------------------------------------------------------------
 
 typedef struct KinditTrainSettings {

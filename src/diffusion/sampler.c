@@ -64,9 +64,7 @@ static KinditStatus check_settings(const Model *model, const SamplerSettings *s,
     return KINDIT_OK;
 }
 
-// The schedule that the model was trained with, as its config says (DiT's where it says nothing), respaced to the steps
-// asked for.
-static KinditStatus open_schedule(Schedule *out, const Model *model, int steps) {
+KinditStatus sampler_schedule(Schedule *out, const Model *model) {
     int64_t n = 1000;
     double first = 1e-4, last = 0.02;
     const cJSON *training = cJSON_GetObjectItemCaseSensitive(model->config, "training");
@@ -77,8 +75,13 @@ static KinditStatus open_schedule(Schedule *out, const Model *model, int steps) 
         TRY(json_get_double(training, model->ctx, name, "beta_first", &first));
     if (cJSON_HasObjectItem(training, "beta_last"))
         TRY(json_get_double(training, model->ctx, name, "beta_last", &last));
+    return schedule_create(out, model->ctx, (int)n, first, last);
+}
+
+// The same, respaced to the steps asked for.
+static KinditStatus open_schedule(Schedule *out, const Model *model, int steps) {
     Schedule full;
-    TRY(schedule_create(&full, model->ctx, (int)n, first, last));
+    TRY(sampler_schedule(&full, model));
     KinditStatus status = schedule_respace(out, model->ctx, &full, steps, false);
     schedule_close(&full);
     return status;

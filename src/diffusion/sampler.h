@@ -27,6 +27,9 @@ typedef struct SamplerSettings {
 } SamplerSettings;
 SamplerSettings sampler_settings_default(void); // DDPM 250, eta 0, guidance 1.5 on all, clip, batch 64
 
+// The schedule that the model was trained with, as its config says; DiT's where it says nothing.
+KinditStatus sampler_schedule(Schedule *out, const Model *model);
+
 // Images first .. first + n - 1 of the run: labels[i] (n_classes = null), out (n, C, S, S) host. Progress and
 // cancellation through the context.
 KinditStatus sampler_run(const Model *model, const SamplerSettings *settings, int64_t first, int n, const int *labels,

@@ -151,9 +151,7 @@ KinditStatus dit_check_batch(const Dit *dit, int max_batch) {
 
 // ---- the workspace -------------------------------------------------------------------------------------------------
 
-// DiT's get_2d_sincos_pos_embed: the first half of a row encodes the column, the second half the row; each half is
-// [sin(p w_i), cos(p w_i)] with w_i = 10000^(-i / (D/4)).
-static void fill_position_table(const DitConfig *config, float *table) {
+void dit_position_table(const DitConfig *config, float *table) {
     int side = config->image_size / config->patch, D = config->width, quarter = D / 4;
     for (int row = 0; row < side; row++)
         for (int column = 0; column < side; column++) {
@@ -181,7 +179,7 @@ static KinditStatus fill_workspace(DitWorkspace *w, const Dit *dit) {
     TRY(engine_reserve(w->engine, dit_scratch_floats(dit, w->max_batch, engine_threads(w->engine), w->mode)));
     plan_workspace(dit, (size_t)w->max_batch, w->mode, w->memory, w);
     TRY(memory_alloc(ctx, T * D, sizeof *table, &table));
-    fill_position_table(&dit->config, table);
+    dit_position_table(&dit->config, table);
     engine_upload(w->engine, w->position, table, T * D);
     memory_free(&table);
     return KINDIT_OK;

@@ -40,7 +40,8 @@ static Tiny tiny_open(int threads, bool learn_sigma, bool factored) {
                         .factored = factored,
                         .n_learngene = factored ? 43 : 0,
                         .n_tailor = factored ? 2 : 0,
-                        .n_classes = CLASSES};
+                        .n_classes = CLASSES,
+                        .mlp_norm_eps = DIT_NORM_EPS};
     Tiny tiny = {0};
     assert_int_equal(kindit_context_create(&tiny.ctx, &settings), KINDIT_OK);
     assert_ok(tiny.ctx, engine_create(&tiny.engine, tiny.ctx));
