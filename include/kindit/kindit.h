@@ -53,7 +53,8 @@ typedef struct KinditProgress {
 
 typedef struct KinditContextSettings {
     int threads;    // 0: all processors
-    int64_t memory; // bytes: tailors leave memory when no drawing needs them; 0: no limit, they stay
+    int64_t memory; // bytes that opening and drawing may make resident, the whole process together: tailors then
+                    // leave memory when no drawing needs them, and fewer images are drawn at once; 0: no limit
     void *user;     // handed to each callback
     void (*log)(void *user, KinditLogLevel level, const char *message);
     void (*progress)(void *user, const KinditProgress *progress);
@@ -125,7 +126,7 @@ typedef struct KinditSampleSettings {
     bool no_tailors;      // every tailor shut: the learngene alone, unconditional
     bool keep_label_rows; // with no_tailors: the classes' label rows stay
     uint64_t seed;        // image i depends on the seed and i alone, whatever the batch or the number of threads
-    int batch;            // images drawn at once
+    int batch;            // images drawn at once, at most
     bool bf16;            // keep activations in bfloat16: half their memory
 } KinditSampleSettings;
 
@@ -146,6 +147,19 @@ typedef KinditStatus (*KinditImageCallback)(void *user, const KinditImage *image
 
 KinditStatus kindit_sample(KinditModel *model, const KinditSampleSettings *settings, KinditImageCallback callback,
                            void *user);
+
+// What a drawing takes of memory. With a limit on the context's memory kindit_sample draws fewer than settings.batch
+// images at once where it must (they are the same images), and fails before it draws where one alone is too much.
+typedef struct KinditMemoryPlan {
+    int batch, tailors;     // images drawn and tailors held at once
+    bool packed;            // weights are packed for the kernels once, not at each use, which is slower
+    int64_t limit_bytes;    // of the context; 0: none
+    int64_t resident_bytes; // now: the program, the learngene, whatever else the process holds
+    int64_t tailor_bytes;   // of those held, and while one is read
+    int64_t drawing_bytes;  // activations, packed weights, images
+    int64_t total_bytes;    // the peak of resident memory
+} KinditMemoryPlan;
+KinditStatus kindit_sample_plan(KinditModel *model, const KinditSampleSettings *settings, KinditMemoryPlan *out);
 // The images as one picture, a captioned row for each class.
 KinditStatus kindit_sample_to_png(KinditModel *model, const KinditSampleSettings *settings, const char *path);
 

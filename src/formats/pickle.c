@@ -71,7 +71,7 @@ static KinditStatus take(Machine *m, size_t n, const uint8_t **out) {
 
 // A little-endian number of n <= 8 bytes.
 static KinditStatus take_number(Machine *m, size_t n, uint64_t *out) {
-    const uint8_t *bytes;
+    const uint8_t *bytes = NULL;
     *out = 0;
     TRY(take(m, n, &bytes));
     for (size_t i = n; i-- > 0;) *out = *out << 8 | bytes[i];
@@ -101,7 +101,7 @@ static KinditStatus push_text(Machine *m, PickleKind kind, const uint8_t *bytes,
 
 static KinditStatus push_string(Machine *m) {
     uint64_t n;
-    const uint8_t *bytes;
+    const uint8_t *bytes = NULL;
     TRY(take_number(m, 4, &n));
     TRY(take(m, (size_t)n, &bytes));
     return push_text(m, PICKLE_STRING, bytes, (size_t)n);
@@ -112,7 +112,7 @@ static KinditStatus push_global(Machine *m) {
     char name[128] = "";
     size_t length = 0;
     for (int lines = 0; lines < 2;) {
-        const uint8_t *byte;
+        const uint8_t *byte = NULL;
         TRY(take(m, 1, &byte));
         if (length + 1 == sizeof name) return fail(m, "a global with an endless name");
         name[length++] = *byte == '\n' ? ' ' : *byte < 0x20 || *byte >= 0x7f ? '?' : (char)*byte;
@@ -152,7 +152,7 @@ static KinditStatus gather_counted(Machine *m, size_t n) {
 
 // The tuple on top goes into the list or dictionary below it.
 static KinditStatus extend(Machine *m, PickleKind kind) {
-    PickleValue *items, *into;
+    PickleValue *items = NULL, *into = NULL;
     TRY(pop(m, &items));
     TRY(top(m, kind, &into));
     if (kind == PICKLE_DICT && items->n % 2) return fail(m, "a key without a value");
@@ -175,7 +175,7 @@ static KinditStatus reduce(Machine *m) {
 }
 
 static KinditStatus persist(Machine *m) {
-    PickleValue *id, *value;
+    PickleValue *id = NULL, *value;
     TRY(pop(m, &id));
     TRY(push_new(m, PICKLE_PERSISTENT, &value));
     return append(m, value, id);
@@ -202,7 +202,7 @@ static KinditStatus recall(Machine *m, size_t index_size) {
 
 static KinditStatus push_scalar(Machine *m, uint8_t opcode) {
     PickleValue *value;
-    const uint8_t *bytes;
+    const uint8_t *bytes = NULL;
     uint64_t number;
     switch (opcode) {
     case 'N': return push_new(m, PICKLE_NONE, &value);

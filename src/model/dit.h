@@ -90,6 +90,7 @@ typedef struct DitMode {
     bool training;   // what backward needs
     bool pack;       // inference: the weights, packed for the kernels: they stay as they are from one pass to the next
     bool recompute;  // of each block its input alone: backward computes the rest again (same bits, a forward pass more)
+    int slots;       // the most tailors that a batch opens; 0: as many as it may have samples
     EngineType type; // of what a block's layers hand to each other; the residual stream and the conditioning stay fp32
 } DitMode;
 

@@ -29,7 +29,7 @@ static int count_blocks(const ExchangeSource *source) {
 
 static KinditStatus infer_sizes(ExchangeSource *source) {
     DitConfig *config = &source->config;
-    const int64_t *patches, *positions, *labels, *hidden, *final;
+    const int64_t *patches = NULL, *positions = NULL, *labels = NULL, *hidden = NULL, *final = NULL;
     TRY(shape_of(source, "x_embedder.proj.weight", 4, &patches));
     TRY(shape_of(source, "pos_embed", 3, &positions));
     TRY(shape_of(source, "y_embedder.embedding_table.weight", 2, &labels));

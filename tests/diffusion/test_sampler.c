@@ -385,7 +385,8 @@ static void check_memory(bool factored, SamplerSettings settings, int n, int thr
     tiny.ctx->settings.progress = note_peak;
     tiny.ctx->settings.user = &peak;
     assert_ok(tiny.ctx, sampler_run(tiny.model, &settings, 0, n, some_labels, out));
-    sampler_predict_memory(&memory, tiny.model->dit, &settings, n, threads);
+    sampler_predict_memory(&memory, tiny.model->dit, &settings, n,
+                           sampler_tailors(tiny.model, &settings, n, some_labels), threads);
     assert_int_equal(memory.total, peak.bytes);
     assert_int_equal(memory.weights, engine_allocated(tiny.engine) - memory.scratch); // what is left: scratch stays
     tiny_close(&tiny);
