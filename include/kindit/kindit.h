@@ -128,6 +128,7 @@ typedef struct KinditSampleSettings {
     uint64_t seed;        // image i depends on the seed and i alone, whatever the batch or the number of threads
     int batch;            // images drawn at once, at most
     bool bf16;            // keep activations in bfloat16: half their memory
+    bool int8;            // multiply 8-bit integers where the processor does such; elsewhere nothing changes
 } KinditSampleSettings;
 
 // DDPM, 250 steps, guidance 1.5 on all channels, clipped, 8 images of every class, 64 at a time, seed 0.

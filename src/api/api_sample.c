@@ -92,6 +92,7 @@ static KinditStatus drawing_choose(Drawing *drawing, KinditContext *ctx, const K
         .seed = settings->seed,
         .batch = settings->batch,
         .bf16 = settings->bf16,
+        .int8 = settings->int8,
     };
     TRY(choose_classes(drawing, ctx, settings->classes));
     drawing->n_per_class = settings->n_per_class;

@@ -14,7 +14,7 @@ static struct {
     const char *classes, *output, *grid, *npy, *npz;
     int64_t n, sampler, steps, cfg_channels, seed, batch, memory;
     double eta, cfg;
-    bool no_clip, no_tailors, keep_label_rows, bf16, json;
+    bool no_clip, no_tailors, keep_label_rows, bf16, int8, json;
 } settings;
 
 static void set_defaults(void) {
@@ -57,6 +57,8 @@ static const Option *sample_options(int *n) {
          NULL},
         {"--bf16", NULL, OPTION_FLAG, &settings.bf16, NULL, "keep activations in bfloat16: half their memory", 0, 0,
          NULL},
+        {"--int8", NULL, OPTION_FLAG, &settings.int8, NULL,
+         "multiply 8-bit integers, where the processor does such (`kindit info --machine`)", 0, 0, NULL},
         {"--no-clip", NULL, OPTION_FLAG, &settings.no_clip, NULL, "let predicted pixels leave their range", 0, 0, NULL},
         {"--no-tailors", NULL, OPTION_FLAG, &settings.no_tailors, NULL,
          "shut every tailor: the learngene alone, with the null label (the paper's Figure 7)", 0, 0, NULL},
@@ -278,6 +280,7 @@ static KinditSampleSettings sample_settings(void) {
         .seed = (uint64_t)settings.seed,
         .batch = (int)settings.batch,
         .bf16 = settings.bf16,
+        .int8 = settings.int8,
     };
 }
 

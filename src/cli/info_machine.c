@@ -80,6 +80,7 @@ KinditStatus info_add_machine(cJSON *json, KinditContext *ctx) {
     cJSON_AddStringToObject(json, "vectors", engine_vectors());
     cJSON_AddStringToObject(json, "products", engine_describe(engine));
     cJSON_AddStringToObject(json, "bf16_products", engine_describe_bf16());
+    cJSON_AddStringToObject(json, "int8_products", engine_describe_int8());
     cJSON_AddNumberToObject(json, "peak_flops_per_second", engine_measure_peak(engine, ENGINE_F32));
     cJSON_AddNumberToObject(json, "bf16_peak_flops_per_second", engine_measure_peak(engine, ENGINE_BF16));
     cJSON_AddNumberToObject(json, "bandwidth_bytes_per_second", engine_measure_bandwidth(engine));

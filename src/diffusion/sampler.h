@@ -24,6 +24,7 @@ typedef struct SamplerSettings {
     int batch;   // images at once; it changes no image
     bool frugal; // weights are packed for the kernels at each use, not once: slower, the learngene is in memory once
     bool bf16;   // activations in bf16
+    bool int8;   // blocks' products of 8-bit integers, where the processor multiplies such
 } SamplerSettings;
 SamplerSettings sampler_settings_default(void); // DDPM 250, eta 0, guidance 1.5 on all, clip, batch 64
 

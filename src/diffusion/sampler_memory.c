@@ -7,7 +7,10 @@ int sampler_rows(const SamplerSettings *settings, int batch) {
 }
 
 DitMode sampler_mode(const SamplerSettings *settings, int tailors) {
-    return (DitMode){.pack = !settings->frugal, .slots = tailors, .type = settings->bf16 ? ENGINE_BF16 : ENGINE_F32};
+    return (DitMode){.pack = !settings->frugal,
+                     .int8 = settings->int8,
+                     .slots = tailors,
+                     .type = settings->bf16 ? ENGINE_BF16 : ENGINE_F32};
 }
 
 void sampler_predict_memory(SamplerMemory *out, const Dit *dit, const SamplerSettings *settings, int n, int tailors,

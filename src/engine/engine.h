@@ -58,9 +58,13 @@ Activation activation_at(Activation from, size_t offset); // `offset` elements f
 // Products read weights in an order of their own, into which each call packs them: in scratch, or where the caller
 // (sampling) says that they stay as they are, once, in memory of the caller's. A pack belongs to one layer, one type of
 // x, and, where gated, to the tailors of one gate.
+//
+// Integers are -127 .. 127 times a scale: of weights one a row of W, U or V, exactly as formats/quant.h stores them in
+// 8 bits; of what is read one a row and piece of ROW_PIECE columns; of hidden values one a row.
 typedef struct EnginePack {
-    float *weights; // engine memory of the size that ..._pack says
+    float *weights; // engine memory of the size that ..._pack says, or NULL: in scratch, at each call
     bool ready;     // false: packed by the next call, which sets it
+    bool int8;      // as 8-bit integers, and rows rounded to such as they are read, where the processor multiplies them
 } EnginePack;
 
 // ---- dense product: y (N, m2) = x (N, m1) W^T + b,  W (m2, m1) as PyTorch stores it --------------------------------

@@ -9,13 +9,12 @@
 // unused]: `main` are the learngene's components that fill whole panels and are common to all samples. The `rest` of
 // the learngene is packed once a slot together with the slot's tailor (and the bias, the output row of the constant 1):
 // the few columns of a tailor alone would leave most of a vector empty, and the output would be passed over once more
-// for each.
+// for each. Where hidden rows are rounded to integers the bias is none of them: it is where the output's sums start.
 #include <omp.h>
 #include <string.h>
 
 #include "engine/panel.h"
 #include "engine/reduce.h"
-#include "engine/rows.h"
 #include "engine/tile.h"
 
 enum {
@@ -46,7 +45,8 @@ typedef struct Chain {
     bool accumulate;
     float *in_panels, *out_panels; // scratch: main
     float *slot_in, *slot_out;     // scratch: rest, tailor and bias of slots -1 (shut), 0, 1, ...
-    float *slot_sigma;             // scratch: (slots, N_G + N_T)
+    float *slot_sigma;             // scratch: (slots, N_G + N_T), times slot_scale
+    float *slot_scale;             // scratch: (slots, N_G + N_T) of rows of V as integers
     float *hidden;                 // scratch: (tiles of rows, stride) after sigma, one tile a thread
     PanelForm form;                // of all panels, and of the hidden rows as an operand
 } Chain;
@@ -80,8 +80,9 @@ static int slot_width(const GatedShape *shape, int slot) {
     return tile_round(slot_components(shape, slot >= 0), VECTOR);
 }
 
-static int hidden_stride(const GatedShape *shape) { // a column more than components: the constant 1
-    return main_width(shape) + tile_round(slot_components(shape, true) + 1, BF16_STEP);
+static int hidden_stride(const GatedShape *shape, PanelForm form) { // a column more than components: the constant 1
+    const int step = form == PANEL_INT8 ? INT8_STEP : BF16_STEP;    // the slot's part alone is read in whole steps, too
+    return tile_round(main_width(shape) + tile_round(slot_components(shape, true) + 1, step), step);
 }
 
 static size_t slot_in_size(const GatedShape *shape, int in) {
@@ -143,21 +144,26 @@ static Span next_segment(const Chain *chain, Span tile, int row) {
 
 // ---- packing -------------------------------------------------------------------------------------------------------
 
-static size_t hidden_size(const GatedShape *shape, const Rows *r) { // of a tile in fp32, and again in bf16
-    return scratch_size((size_t)r->per_tile * (size_t)hidden_stride(shape) / 2 * 3);
+// Of n rows in fp32, and again in bf16, or as integers with their scales.
+static size_t hidden_rows(const GatedShape *shape, size_t n) {
+    return n * (size_t)hidden_stride(shape, PANEL_INT8) / 2 * 3;
+}
+
+static size_t hidden_size(const GatedShape *shape, const Rows *r) { // of a tile
+    return scratch_size(hidden_rows(shape, (size_t)r->per_tile));
 }
 
 // Of all tiles of n_samples or fewer: each may be a row higher than its share, the last one full.
 static size_t most_hidden(const GatedShape *shape, int n_samples) {
     size_t tiles = most_tiles(shape, n_samples), rows = (size_t)n_samples * (size_t)shape->rows + tiles + PANEL_ROWS;
-    return rows * (size_t)hidden_stride(shape) / 2 * 3 + tiles * scratch_size(1);
+    return hidden_rows(shape, rows) + tiles * scratch_size(1);
 }
 
 static size_t pack_size(const GatedShape *shape, int n_slots, int in, int out) {
     size_t slots = (size_t)n_slots + 1, wide = (size_t)main_width(shape);
-    return scratch_size(panel_size(in, (int)wide)) + scratch_size(wide * (size_t)out) +
+    return scratch_size(panel_size(in, (int)wide)) + scratch_size(panel_size((int)wide, out)) +
            scratch_size(slots * slot_in_size(shape, in)) + scratch_size(slots * slot_out_size(shape, out)) +
-           scratch_size(slots * (size_t)components(shape));
+           2 * scratch_size(slots * (size_t)components(shape));
 }
 
 static size_t chain_scratch(const GatedShape *shape, int n_samples, int n_slots, int in, int out) {
@@ -189,22 +195,42 @@ static void pack_slot_in(const Chain *chain, int slot) {
     if (chain->form == PANEL_ROUNDED) rows_round((size_t)in * (size_t)width, panel);
 }
 
-static float *slot_sigma(const Chain *chain, int slot) {
-    return chain->slot_sigma + (size_t)(slot + 1) * (size_t)components(chain->shape);
+// A slot's part of an array (slots, N_G + N_T).
+static float *slot_at(const Chain *chain, float *array, int slot) {
+    return array + (size_t)(slot + 1) * (size_t)components(chain->shape);
 }
 
 // (N_G + N_T), zeros for a tailor that is shut.
 static void pack_slot_sigma(const Chain *chain, int slot) {
     size_t learngene = (size_t)chain->shape->n_learngene, tailor = (size_t)chain->shape->n_tailor;
-    float *to = slot_sigma(chain, slot);
+    float *to = slot_at(chain, chain->slot_sigma, slot);
+    const float *scale = slot_at(chain, chain->slot_scale, slot);
     if (learngene > 0) memcpy(to, chain->sigma.learngene, learngene * sizeof *to);
     memset(to + learngene, 0, tailor * sizeof *to);
     if (slot >= 0) memcpy(to + learngene, tailor_of(chain->gate, &chain->sigma, slot), tailor * sizeof *to);
+    for (size_t i = 0; i < learngene + tailor && chain->form == PANEL_INT8; i++) to[i] *= scale[i];
+}
+
+// The scales of the learngene's rows of V, for all slots, then of the tailors'.
+static void pack_scales(Engine *engine, const Chain *chain) {
+    const int learngene = chain->shape->n_learngene, tailor = chain->shape->n_tailor, out = chain->out.width;
+    float *first = slot_at(chain, chain->slot_scale, -1);
+    panel_find_scales(engine, learngene, out, chain->out.learngene, out, first);
+    memset(first + learngene, 0, (size_t)tailor * sizeof *first);
+    for (int slot = 0; slot < chain->gate->n_slots; slot++) {
+        float *to = slot_at(chain, chain->slot_scale, slot);
+        memcpy(to, first, (size_t)learngene * sizeof *to);
+        panel_find_scales(engine, tailor, out, tailor_of(chain->gate, &chain->out, slot), out, to + learngene);
+    }
+}
+
+static bool has_bias_row(const Chain *chain) {
+    return chain->bias && chain->form != PANEL_INT8;
 }
 
 // Rows that the second product takes from the slot ...
 static int slot_rows(const Chain *chain, int slot) {
-    return slot_components(chain->shape, slot >= 0) + (chain->bias ? 1 : 0);
+    return slot_components(chain->shape, slot >= 0) + has_bias_row(chain);
 }
 
 // ... and one of them: the learngene's rest, the tailor, the bias; NULL beyond.
@@ -221,13 +247,16 @@ static const float *slot_row(const Chain *chain, int slot, int i) {
 // The slot's panels of the second product: (slot_rows, out.width) in panels of PANEL_WIDTH columns.
 static void pack_slot_out(const Chain *chain, int slot) {
     const int out = chain->out.width, rows = slot_rows(chain, slot);
-    const int all = chain->form == PANEL_BF16 ? tile_round(rows, BF16_STEP) : rows;
+    const float *scales = slot_at(chain, chain->slot_scale, slot) + main_width(chain->shape);
     for (int j = 0; j < out; j += PANEL_WIDTH) {
         float *panel = panel_at(chain->form, slot_out(chain, slot), rows, j);
-        for (int i = 0; i < all; i += 2) {
-            const float *even = slot_row(chain, slot, i), *odd = slot_row(chain, slot, i + 1);
-            panel_set_rows(chain->form, i, even ? even + j : NULL, odd ? odd + j : NULL, panel,
-                           tile_min(PANEL_WIDTH, out - j));
+        for (int i = 0; i < panel_depth(chain->form, rows); i += PANEL_QUAD) {
+            const float *quad[PANEL_QUAD];
+            for (int l = 0; l < PANEL_QUAD; l++) {
+                const float *row = slot_row(chain, slot, i + l);
+                quad[l] = row ? row + j : NULL;
+            }
+            panel_set_rows(chain->form, rows, i, quad, scales + i, panel, tile_min(PANEL_WIDTH, out - j));
         }
     }
 }
@@ -236,20 +265,22 @@ static void pack_slot_out(const Chain *chain, int slot) {
 static void lay_out_pack(Chain *chain, float *weights) {
     const GatedShape *shape = chain->shape;
     size_t slots = (size_t)chain->gate->n_slots + 1, wide = (size_t)main_width(shape);
-    size_t out = (size_t)chain->out.width;
     chain->in_panels = scratch_take(&weights, panel_size(chain->in.width, (int)wide));
-    chain->out_panels = scratch_take(&weights, wide * out);
+    chain->out_panels = scratch_take(&weights, panel_size((int)wide, chain->out.width));
     chain->slot_in = scratch_take(&weights, slots * slot_in_size(shape, chain->in.width));
     chain->slot_out = scratch_take(&weights, slots * slot_out_size(shape, chain->out.width));
-    chain->slot_sigma = weights;
+    chain->slot_sigma = scratch_take(&weights, slots * (size_t)components(shape));
+    chain->slot_scale = weights;
 }
 
 static void pack(Engine *engine, const Chain *chain) {
     const GatedShape *shape = chain->shape;
     int in = chain->in.width, out = chain->out.width, wide = main_width(shape);
+    if (chain->form == PANEL_INT8) pack_scales(engine, chain);
     panel_pack_transposed(engine, chain->form, in, wide, panel_width(shape), chain->in.learngene, in, chain->in_panels);
     if (chain->output.data && wide > 0) {
-        panel_pack(engine, chain->form, wide, out, PANEL_WIDTH, chain->out.learngene, out, chain->out_panels);
+        panel_pack(engine, chain->form, wide, out, PANEL_WIDTH, chain->out.learngene, out, chain->slot_scale,
+                   chain->out_panels);
     }
 #pragma omp parallel for num_threads(engine->threads) schedule(static)
     for (int slot = -1; slot < chain->gate->n_slots; slot++) {
@@ -271,9 +302,11 @@ static float *products_of(const Chain *chain, const Rows *r, Span s) {
 // component.
 static void finish_hidden(const Chain *chain, const Rows *r, Span s, float *hidden) {
     const GatedShape *shape = chain->shape;
-    int stride = hidden_stride(shape), all = components(shape), open = s.slot >= 0 ? all : shape->n_learngene;
+    int stride = hidden_stride(shape, chain->form), all = components(shape);
+    int open = s.slot >= 0 ? all : shape->n_learngene;
     size_t at = (size_t)s.first * (size_t)all;
-    const int end = chain->form == PANEL_BF16 ? stride : all; // an operand of bf16 is read to its end
+    const bool padded = chain->form == PANEL_BF16 || chain->form == PANEL_INT8; // read to its end
+    const int end = padded ? stride : all;
     for (int i = 0; i < s.count && open < end; i++) {
         memset(hidden + (size_t)i * (size_t)stride + open, 0, (size_t)(end - open) * sizeof *hidden);
     }
@@ -282,15 +315,16 @@ static void finish_hidden(const Chain *chain, const Rows *r, Span s, float *hidd
         memset(sums, 0, (size_t)all * sizeof *sums);
         rows_sum_products(s.count, all, activation_at(chain->other, at), all, hidden, stride, sums);
     }
-    rows_store_and_scale(s.count, all, slot_sigma(chain, s.slot), hidden, stride, activation_at(chain->raw, at), all);
-    for (int i = 0; i < s.count && chain->bias; i++) hidden[(size_t)i * (size_t)stride + (size_t)open] = 1.0F;
+    rows_store_and_scale(s.count, all, slot_at(chain, chain->slot_sigma, s.slot), hidden, stride,
+                         activation_at(chain->raw, at), all);
+    for (int i = 0; i < s.count && has_bias_row(chain); i++) hidden[(size_t)i * (size_t)stride + (size_t)open] = 1.0F;
 }
 
 // Rows of the tile: hidden = input [learngene; tailor]^T, then sigma.
 static void project(const Chain *chain, const Rows *r, Span tile, float *hidden) {
     _Alignas(64) float loaded[PANEL_BUFFER];
     const GatedShape *shape = chain->shape;
-    int in = chain->in.width, wide = main_width(shape), stride = hidden_stride(shape);
+    int in = chain->in.width, wide = main_width(shape), stride = hidden_stride(shape, chain->form);
     for (int first = 0; first < in; first += PANEL_DEPTH) {
         int depth = tile_min(PANEL_DEPTH, in - first);
         Activation rows = activation_at(chain->input, (size_t)tile.first * (size_t)in + (size_t)first);
@@ -335,13 +369,17 @@ static void expand(const Chain *chain, Span tile, Operand hidden) {
     _Alignas(64) float sums[PANEL_ROWS * GROUP];
     int out = chain->out.width;
     bool direct = rows_in_place(chain->output) && !chain->slope.gelu;
+    const float *start = has_bias_row(chain) ? NULL : chain->bias; // of the sums
     for (int j = 0; j < out; j += GROUP) {
         int width = tile_min(GROUP, out - j), ld = direct ? out : width;
         size_t at = (size_t)tile.first * (size_t)out + (size_t)j;
         float *y = direct ? (float *)chain->output.data + at : sums;
+        for (int i = 0; i < tile.count && start; i++) {
+            memcpy(y + (size_t)i * (size_t)ld, start + j, (size_t)width * sizeof *y);
+        }
         for (int i = 0; i < width; i += PANEL_WIDTH) {
             expand_panel(chain, tile, hidden, j + i, tile_min(PANEL_WIDTH, width - i), y + i, ld,
-                         direct && chain->accumulate);
+                         start || (direct && chain->accumulate));
         }
         if (direct) continue;
         if (chain->slope.gelu) rows_gelu_slope(tile.count, width, activation_at(chain->slope, at), out, y, ld);
@@ -349,16 +387,11 @@ static void expand(const Chain *chain, Span tile, Operand hidden) {
     }
 }
 
-// The hidden rows as the second product takes them; bf16 lies behind the fp32 they are rounded from.
+// The hidden rows as the second product takes them; what is rounded lies behind the fp32 it comes from.
 static Operand hidden_operand(const Chain *chain, int n, float *hidden) {
-    const int stride = hidden_stride(chain->shape);
-    Operand operand = {hidden, stride, chain->form};
-    if (chain->form == PANEL_BF16) {
-        uint16_t *halves = (uint16_t *)(void *)(hidden + (size_t)n * (size_t)stride);
-        rows_load_bf16(n, stride, activation_f32(hidden), stride, halves, stride);
-        operand.rows = halves;
-    }
-    return operand;
+    const int stride = hidden_stride(chain->shape, chain->form);
+    float *rounded = hidden + (size_t)n * (size_t)stride;
+    return operand_read(chain->form, n, stride, activation_f32(hidden), stride, rounded);
 }
 
 static void run_chain(Engine *engine, Chain *chain, EnginePack *weights, float *scratch) {
@@ -367,8 +400,8 @@ static void run_chain(Engine *engine, Chain *chain, EnginePack *weights, float *
     if (rows.tiles == 0) return;
     EnginePack own = {
         .weights = scratch_take(&scratch, pack_size(chain->shape, gate->n_slots, chain->in.width, chain->out.width))};
-    if (!weights) weights = &own;
-    chain->form = panel_form(chain->input.type);
+    chain->form = panel_form(chain->input.type, weights);
+    if (!weights || !weights->weights) weights = &own;
     chain->hidden = scratch;
     lay_out_pack(chain, weights->weights);
     if (!weights->ready) pack(engine, chain);
@@ -462,7 +495,7 @@ void engine_gated_backward(Engine *engine, const GatedShape *shape, const Gate *
     int n = gate->n_samples * shape->rows, m1 = shape->m1, m2 = shape->m2, all = components(shape);
     float *scratch = engine->scratch, *dh = scratch_take(&scratch, (size_t)n * (size_t)all);
     float *products = scratch_take(&scratch, products_size(shape, gate->n_samples));
-    const Activation kept = {.data = dh, .type = panel_form(dy.type) == PANEL_BF16 ? ENGINE_BF16 : ENGINE_F32};
+    const Activation kept = {.data = dh, .type = panel_form(dy.type, NULL) == PANEL_BF16 ? ENGINE_BF16 : ENGINE_F32};
     bool tailors = gate->dtailor && gate->n_slots > 0 && shape->n_tailor > 0;
     Chain chain = {.shape = shape,
                    .gate = gate,

@@ -58,7 +58,7 @@ static void multiply_amx(int m, int n, int k, Int8Operand A, Int8Operand B, floa
         for (int i = 0; i < m; i += BLOCK) {
             const int rows = tile_min(BLOCK, m - i), columns = tile_min(BLOCK, n - j);
             const Int8Operand a = rows_from(A, i), b = columns_from(B, j);
-            amx_multiply_int8(rows, columns, k / INT8_STEP, a.q, a.ld, b.q, b.ld, sums, BLOCK);
+            amx_multiply_int8(rows, columns, tile_count(k, INT8_STEP), a.q, a.ld, b.q, b.ld, sums, BLOCK);
             scale_sums(rows, columns, sums, a.scale, b.scale, C + (size_t)i * (size_t)ldc + j, ldc, accumulate);
         }
     }
@@ -77,7 +77,10 @@ static bool prepare_vnni(void) {
 // The instruction wants one operand unsigned: B goes in as b + 128, and what that adds is taken off beforehand.
 TARGET_VNNI ENGINE_INLINE __m512i minus_128_sum(int k, const int8_t *a) {
     __m512i sum = _mm512_setzero_si512();
-    for (int l = 0; l < k; l += 64) sum = _mm512_dpbusd_epi32(sum, _mm512_set1_epi8(1), _mm512_loadu_si512(a + l));
+    for (int l = 0; l < k; l += 64) {
+        const __mmask64 mask = k - l < 64 ? (UINT64_C(1) << (k - l)) - 1 : UINT64_MAX;
+        sum = _mm512_dpbusd_epi32(sum, _mm512_set1_epi8(1), _mm512_maskz_loadu_epi8(mask, a + l));
+    }
     return _mm512_set1_epi32(-128 * _mm512_reduce_add_epi32(sum));
 }
 

@@ -2,9 +2,9 @@
 // (VNNI), or those of ARM. Sums are exact, in 32 bits, and become fp32 at the end, times a scale for each row of A and
 // one for each column of B. Where there are no such instructions, fp32 is faster than what could stand in for them.
 //
-// Operands are -127 .. 127, padded with zeros to whole steps of INT8_STEP terms, INT8_MOST_TERMS of them at most. B is
-// kept in quads: its rows 4i .. 4i + 3 lie interleaved, (k / 4, ldb, 4), so that what one instruction multiplies lies
-// side by side.
+// Operands are -127 .. 127 in memory for whole steps of INT8_STEP terms, INT8_MOST_TERMS of them at most; what lies
+// beyond the last term is zeros in B and anything in A. B is kept in quads: its rows 4i .. 4i + 3 lie interleaved, (k /
+// 4, ldb, 4), so that what one instruction multiplies lies side by side.
 #ifndef ENGINE_GEMM_INT8_H
 #define ENGINE_GEMM_INT8_H
 
@@ -31,7 +31,7 @@ typedef struct Int8Operand {
     const float *scale;
 } Int8Operand;
 
-// C[i, j] (m, n) = [C[i, j] +] A.scale[i] B.scale[j] (A B)[i, j], k a multiple of INT8_STEP. What a row gets does not
+// C[i, j] (m, n) = [C[i, j] +] A.scale[i] B.scale[j] (A B)[i, j], k a multiple of 4. What a row gets does not
 // depend on the other rows. Called between amx_begin and amx_end (amx.h).
 void gemm_int8(int m, int n, int k, Int8Operand A, Int8Operand B, float *C, int ldc, bool accumulate);
 

@@ -3,7 +3,6 @@
 
 #include "engine/panel.h"
 #include "engine/reduce.h"
-#include "engine/rows.h"
 #include "engine/tile.h"
 
 enum {
@@ -134,11 +133,12 @@ void engine_linear_forward(Engine *engine, int n, int m1, int m2, Activation x, 
                            Activation y, EnginePack *pack) {
     engine_profile_begin(engine);
     EnginePack own = {.weights = engine->scratch};
-    Product product = {.n = n, .k = m1, .m = m2, .x = x, .y = y, .bias = bias, .form = panel_form(x.type)};
-    if (!pack && is_few(n, x)) {
+    const bool kept = pack && pack->weights;
+    Product product = {.n = n, .k = m1, .m = m2, .x = x, .y = y, .bias = bias, .form = panel_form(x.type, pack)};
+    if (!kept && is_few(n, x) && product.form != PANEL_INT8) {
         multiply_few(engine, &product, W);
     } else {
-        if (!pack) pack = &own;
+        if (!kept) pack = &own;
         if (!pack->ready) {
             panel_pack_transposed(engine, product.form, m1, m2, PANEL_WIDTH, W, m1, pack->weights);
         }
@@ -154,10 +154,10 @@ void engine_linear_backward(Engine *engine, int n, int m1, int m2, Activation x,
     engine_profile_begin(engine);
     if (dx.data) {
         Product product = {.n = n, .k = m2, .m = m1, .x = dy, .y = dx, .accumulate = accumulate, .slope = x};
-        product.form = panel_form(dy.type);
+        product.form = panel_form(dy.type, NULL);
         product.B = is_few(n, dy) ? W : engine->scratch;
         product.ldb = is_few(n, dy) ? m1 : 0;
-        if (!is_few(n, dy)) panel_pack(engine, product.form, m2, m1, PANEL_WIDTH, W, m1, engine->scratch);
+        if (!is_few(n, dy)) panel_pack(engine, product.form, m2, m1, PANEL_WIDTH, W, m1, NULL, engine->scratch);
         multiply(engine, &product);
     }
     if (dW || dbias) {

@@ -2,48 +2,77 @@
 
 #include <string.h>
 
-#include "engine/rows.h"
+#include "formats/quant.h"
 
 // ---- packing -------------------------------------------------------------------------------------------------------
 
+void panel_find_scales(Engine *engine, int k, int m, const float *B, int stride, float *scales) {
+#pragma omp parallel for num_threads(engine->threads) schedule(static)
+    for (int i = 0; i < k; i++) scales[i] = quant_scale(8, rows_largest(m, B + (size_t)i * (size_t)stride));
+}
+
+// Rows of Bt as operands of bf16 or integers.
+static void load_columns(PanelForm form, int rows, int depth, const float *from, int stride, const float *scales,
+                         void *to) {
+    const int ld = panel_depth(form, depth);
+    if (form == PANEL_INT8) {
+        rows_divide(rows, depth, from, stride, scales, to, ld);
+    } else {
+        rows_load_bf16(rows, depth, activation_f32(from), stride, to, ld);
+    }
+}
+
 void panel_set_columns(PanelForm form, int k, int column, int columns, const float *Bt, int stride, float *panel,
                        int width) {
-    _Alignas(64) uint16_t halves[PANEL_WIDTH * PANEL_DEPTH];
-    if (form != PANEL_BF16) {
+    _Alignas(64) float loaded[PANEL_WIDTH * PANEL_DEPTH / 2];
+    float *scales = panel + (size_t)width * panel_rows(form, k) + column;
+    if (form == PANEL_F32 || form == PANEL_ROUNDED) {
         gemm_transpose(columns, k, Bt, stride, panel + column, width);
         return;
     }
-    for (int j = 0; j < columns; j += PANEL_WIDTH) { // a pair of halves moves as a float does
+    for (int j = 0; j < columns && form == PANEL_INT8; j++) {
+        scales[j] = quant_scale(8, rows_largest(k, Bt + (size_t)j * (size_t)stride));
+    }
+    for (int j = 0; j < columns; j += PANEL_WIDTH) { // a pair of halves or a quad of bytes moves as a float does
         for (int first = 0; first < k; first += PANEL_DEPTH) {
-            int depth = tile_min(PANEL_DEPTH, k - first), rows = tile_min(PANEL_WIDTH, columns - j);
-            int padded = tile_round(depth, BF16_STEP);
-            const float *from = Bt + (size_t)j * (size_t)stride + first;
-            rows_load_bf16(rows, depth, activation_f32(from), stride, halves, padded);
-            gemm_transpose(rows, padded / 2, (const float *)(const void *)halves, padded / 2,
-                           panel + (size_t)(first / 2) * (size_t)width + column + j, width);
+            const int depth = tile_min(PANEL_DEPTH, k - first), rows = tile_min(PANEL_WIDTH, columns - j);
+            const int floats = (int)panel_rows(form, depth);
+            load_columns(form, rows, depth, Bt + (size_t)j * (size_t)stride + first, stride, scales + j, loaded);
+            gemm_transpose(rows, floats, loaded, floats, panel + panel_rows(form, first) * (size_t)width + column + j,
+                           width);
         }
     }
 }
 
-void panel_set_rows(PanelForm form, int i, const float *even, const float *odd, float *panel, int width) {
-    if (form == PANEL_BF16) {
-        rows_pair(width, even, odd, (uint16_t *)(void *)(panel + (size_t)(i / 2) * (size_t)width));
-        return;
+void panel_set_rows(PanelForm form, int k, int i, const float *const rows[PANEL_QUAD], const float *scales,
+                    float *panel, int width) {
+    float *to = panel + (size_t)(i / panel_together(form)) * (size_t)width;
+    if (form == PANEL_INT8) {
+        float *of_columns = panel + panel_rows(form, k) * (size_t)width;
+        rows_quad(width, rows, scales, (int8_t *)to);
+        for (int j = 0; j < width && i == 0; j++) of_columns[j] = 1;
+    } else if (form == PANEL_BF16) {
+        rows_pair(width, rows[0], rows[1], (uint16_t *)(void *)to);
+        rows_pair(width, rows[2], rows[3], (uint16_t *)(void *)(to + width));
+    } else {
+        for (int l = 0; l < PANEL_QUAD && rows[l]; l++, to += width) {
+            memcpy(to, rows[l], (size_t)width * sizeof *to);
+            if (form == PANEL_ROUNDED) rows_round((size_t)width, to);
+        }
     }
-    float *to = panel + (size_t)i * (size_t)width;
-    memcpy(to, even, (size_t)width * sizeof *to);
-    if (odd) memcpy(to + width, odd, (size_t)width * sizeof *to);
-    if (form == PANEL_ROUNDED) rows_round((size_t)width * (odd ? 2 : 1), to);
 }
 
-void panel_pack(Engine *engine, PanelForm form, int k, int m, int width, const float *B, int stride, float *panels) {
+void panel_pack(Engine *engine, PanelForm form, int k, int m, int width, const float *B, int stride,
+                const float *scales, float *panels) {
 #pragma omp parallel for num_threads(engine->threads) schedule(static)
     for (int j = 0; j < tile_count(m, width); j++) {
-        int columns = tile_extent(m, width, j), pairs = form == PANEL_BF16 ? tile_round(k, BF16_STEP) : k;
         float *panel = panel_at(form, panels, k, j * width);
-        for (int i = 0; i < pairs; i += 2) {
-            const float *row = B + (size_t)i * (size_t)stride + (size_t)j * (size_t)width;
-            panel_set_rows(form, i, i < k ? row : NULL, i + 1 < k ? row + stride : NULL, panel, columns);
+        for (int i = 0; i < panel_depth(form, k); i += PANEL_QUAD) {
+            const float *rows[PANEL_QUAD] = {NULL};
+            for (int l = i; l < tile_min(k, i + PANEL_QUAD); l++) {
+                rows[l - i] = B + (size_t)l * (size_t)stride + (size_t)j * (size_t)width;
+            }
+            panel_set_rows(form, k, i, rows, scales ? scales + i : NULL, panel, tile_extent(m, width, j));
         }
     }
 }
@@ -63,7 +92,13 @@ void panel_pack_transposed(Engine *engine, PanelForm form, int k, int m, int wid
 
 Operand operand_read(PanelForm form, int n, int width, Activation from, int stride, float *buffer) {
     Operand x = {.ld = stride, .form = form};
-    if (form == PANEL_BF16) {
+    if (form == PANEL_INT8) {
+        x.ld = panel_depth(form, width);
+        float *scales = buffer + (size_t)n * (size_t)x.ld / sizeof *buffer;
+        rows_quantise(n, width, from, stride, (int8_t *)buffer, x.ld, scales);
+        x.rows = buffer;
+        x.scales = scales;
+    } else if (form == PANEL_BF16) {
         x.rows = rows_read_bf16(n, width, from, &x.ld, (uint16_t *)(void *)buffer);
     } else {
         x.rows = rows_read(n, width, from, &x.ld, buffer);
@@ -72,26 +107,36 @@ Operand operand_read(PanelForm form, int n, int width, Activation from, int stri
 }
 
 Operand operand_at(Operand x, int row, int column) {
-    size_t offset = (size_t)row * (size_t)x.ld + (size_t)column;
-    x.rows = (const char *)x.rows + offset * (x.form == PANEL_BF16 ? sizeof(uint16_t) : sizeof(float));
+    const size_t offset = (size_t)row * (size_t)x.ld + (size_t)column;
+    x.rows = (const char *)x.rows + offset * sizeof(float) / (size_t)panel_together(x.form);
+    if (x.form == PANEL_INT8) x.scales += row;
     return x;
 }
 
-void operand_multiply(int n, int depth, int m, Operand x, const float *panel, float *y, int ldy, bool accumulate) {
-    if (x.form == PANEL_BF16) {
-        gemm_bf16(n, m, tile_round(depth, BF16_STEP), x.rows, x.ld, (const uint16_t *)(const void *)panel, m, y, ldy,
-                  accumulate);
+// Of a panel's rows those from `panel` on.
+static void multiply_rows(int n, int depth, int m, Operand x, const float *panel, const float *scales, float *y,
+                          int ldy, bool accumulate) {
+    const int k = x.form == PANEL_INT8 ? tile_round(depth, PANEL_QUAD) : panel_depth(x.form, depth);
+    if (x.form == PANEL_INT8) {
+        const Int8Operand A = {x.rows, x.ld, x.scales}, B = {(const int8_t *)panel, m, scales};
+        gemm_int8(n, m, k, A, B, y, ldy, accumulate);
+    } else if (x.form == PANEL_BF16) {
+        gemm_bf16(n, m, k, x.rows, x.ld, (const uint16_t *)(const void *)panel, m, y, ldy, accumulate);
     } else {
-        gemm_tile(GEMM_NN, n, m, depth, x.rows, x.ld, panel, m, y, ldy, accumulate);
+        gemm_tile(GEMM_NN, n, m, k, x.rows, x.ld, panel, m, y, ldy, accumulate);
     }
+}
+
+void operand_multiply(int n, int depth, int m, Operand x, const float *panel, float *y, int ldy, bool accumulate) {
+    multiply_rows(n, depth, m, x, panel, panel + (size_t)m * panel_rows(x.form, depth), y, ldy, accumulate);
 }
 
 void panel_multiply(int n, int depth, int m, Operand x, const float *panels, int k, int first, int width, float *y,
                     int ldy, bool accumulate) {
     for (int j = 0; j < m; j += width) {
-        int columns = tile_min(width, m - j);
-        const float *panel =
-            panel_at(x.form, panels, k, j) + (size_t)columns * (size_t)(x.form == PANEL_BF16 ? first / 2 : first);
-        operand_multiply(n, depth, columns, x, panel, y + j, ldy, accumulate);
+        const int columns = tile_min(width, m - j);
+        const float *panel = panel_at(x.form, panels, k, j), *scales = panel + (size_t)columns * panel_rows(x.form, k);
+        multiply_rows(n, depth, columns, x, panel + (size_t)columns * panel_rows(x.form, first), scales, y + j, ldy,
+                      accumulate);
     }
 }

@@ -1,5 +1,7 @@
 #include "engine/rows.h"
 
+#include <float.h>
+#include <math.h>
 #include <string.h>
 
 #include "base/bf16.h"
@@ -129,6 +131,74 @@ void rows_pair(int width, const float *even, const float *odd, uint16_t *to) {
         for (int j = 0; j < width; j++) out[j] = pair_of(bf16_from_float(even[j]), 0);
     } else {
         memset(out, 0, (size_t)width * sizeof *out);
+    }
+}
+
+// ---- operands of gemm_int8 -----------------------------------------------------------------------------------------
+
+// As integers, magnitudes are in the order of their floats, infinity and NaN above all.
+ENGINE_INLINE float largest_of(int width, const float *row) {
+    uint32_t most = 0;
+#pragma omp simd reduction(max : most)
+    for (int j = 0; j < width; j++) {
+        uint32_t bits;
+        memcpy(&bits, row + j, sizeof bits);
+        bits &= INT32_MAX;
+        most = bits > most ? bits : most;
+    }
+    float largest;
+    memcpy(&largest, &most, sizeof largest);
+    return largest;
+}
+
+ENGINE_CLONES float rows_largest(int width, const float *row) {
+    return largest_of(width, row);
+}
+
+// Numbers so small that their scale would have no inverse count as zeros.
+ENGINE_INLINE float quantise_row(int width, const float *row, int8_t *to) {
+    const float largest = largest_of(width, row);
+    const bool any = largest >= 127 * FLT_MIN && largest <= FLT_MAX;
+    const float inverse = any ? 127 / largest : 0;
+    if (!any) {
+        memset(to, 0, (size_t)width);
+        return largest <= FLT_MAX ? 0 : NAN;
+    }
+#pragma omp simd
+    for (int j = 0; j < width; j++) to[j] = (int8_t)rintf(row[j] * inverse);
+    return largest / 127;
+}
+
+ENGINE_CLONES
+void rows_quantise(int n, int width, Activation from, int stride, int8_t *to, int ld, float *scales) {
+    _Alignas(64) float row[ROW_PIECE];
+    for (int i = 0; i < n; i++, to += ld) {
+        const Activation at = activation_at(from, (size_t)i * (size_t)stride);
+        if (!rows_in_place(from)) rows_load(1, width, at, width, row, width);
+        scales[i] = quantise_row(width, rows_in_place(from) ? at.data : row, to);
+        memset(to + width, 0, (size_t)(ld - width));
+    }
+}
+
+ENGINE_INLINE int8_t divided(float value, float scale) {
+    return scale > 0 ? (int8_t)rintf(value / scale) : 0;
+}
+
+ENGINE_CLONES
+void rows_divide(int n, int width, const float *from, int stride, const float *scales, int8_t *to, int ld) {
+    for (size_t i = 0; i < (size_t)n; i++, to += ld, from += stride) {
+#pragma omp simd
+        for (int j = 0; j < width; j++) to[j] = divided(from[j], scales[i]);
+        memset(to + width, 0, (size_t)(ld - width));
+    }
+}
+
+ENGINE_CLONES
+void rows_quad(int width, const float *const rows[4], const float scales[4], int8_t *to) {
+    for (int i = 0; i < 4; i++) {
+        const float *row = rows[i];
+#pragma omp simd
+        for (int j = 0; j < width; j++) to[4 * j + i] = row ? divided(row[j], scales[i]) : 0;
     }
 }
 

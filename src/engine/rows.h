@@ -6,6 +6,8 @@
 #include "engine/gemm_bf16.h"
 #include "engine/internal.h"
 
+enum { ROW_PIECE = 256 }; // columns that rows_quantise takes of rows that are not in place
+
 // Whether the rows are the fp32 values themselves: a product may read and write them where they are.
 static inline bool rows_in_place(Activation rows) {
     return rows.type == ENGINE_F32 && !rows.gelu;
@@ -25,6 +27,15 @@ const uint16_t *rows_read_bf16(int n, int width, Activation from, int *stride, u
 void rows_load_pairs(int n, int width, Activation from, int stride, uint16_t *to);
 // One such pair of fp32 rows; NULL: zeros.
 void rows_pair(int width, const float *even, const float *odd, uint16_t *to);
+// The same as operands of gemm_int8: to (n, width; rows `ld` bytes apart, zeros from `width` to it) = each row divided
+// by its scale and rounded, which is its largest number / 127 (NaN for a row that has one or infinity).
+void rows_quantise(int n, int width, Activation from, int stride, int8_t *to, int ld, float *scales);
+// fp32 rows divided by given scales: 0 where the scale is 0 or NaN. In rows, as above ...
+void rows_divide(int n, int width, const float *from, int stride, const float *scales, int8_t *to, int ld);
+// ... or four of them as quads, to (width, 4); NULL: zeros.
+void rows_quad(int width, const float *const rows[4], const float scales[4], int8_t *to);
+// The largest |value| of a row; NaN or infinity where it has one.
+float rows_largest(int width, const float *row);
 // to = from, rounded where stored in bf16; with `accumulate`, to += from (the sum is rounded once).
 void rows_store(int n, int width, const float *from, int ld, Activation to, int stride, bool accumulate);
 // values (n, width; rows `ld` apart) *= GELU's slope at x (rows `stride` apart).

@@ -34,8 +34,13 @@ static void put(int bits, uint8_t *q, size_t i, int value) {
         q[i / 2] = (uint8_t)(ZERO_4 << 4 | (value + ZERO_4)); // the neighbour is to come, or stays a zero
 }
 
+float quant_scale(int bits, float largest) {
+    if (!(largest <= QUANT_LARGEST)) return NAN;
+    float scale = bf16_round(largest / (bits == 8 ? 127.0F : 7.0F));
+    return scale < FLT_MIN ? 0 : scale;
+}
+
 bool quant_encode_row(int bits, const float *w, size_t n, uint8_t *q, uint16_t *scales) {
-    const float most = bits == 8 ? 127 : 7;
     const size_t group = group_of(bits, n);
     for (size_t first = 0; first < n; first += group) {
         size_t end = n - first < group ? n : first + group;
@@ -44,8 +49,7 @@ bool quant_encode_row(int bits, const float *w, size_t n, uint8_t *q, uint16_t *
             if (!(fabsf(w[i]) <= QUANT_LARGEST)) return false;
             largest = fmaxf(largest, fabsf(w[i]));
         }
-        float scale = bf16_round(largest / most);
-        if (scale < FLT_MIN) scale = 0;
+        const float scale = quant_scale(bits, largest);
         *scales++ = bf16_from_float(scale);
         for (size_t i = first; i < end; i++) put(bits, q, i, scale > 0 ? (int)rintf(w[i] / scale) : 0);
     }

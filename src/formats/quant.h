@@ -31,6 +31,9 @@ enum { QUANT_GROUP_4 = 32 };   // numbers that share a scale in 4 bits
 size_t quant_row_bytes(int bits, size_t n);
 size_t quant_row_scales(int bits, size_t n);
 
+// The scale of a group whose largest |w| is `largest`, as encoding takes it; NaN where that is none to keep.
+float quant_scale(int bits, float largest);
+
 // q [quant_row_bytes], scales [quant_row_scales] (bfloat16) = the row w[0..n-1]. False, and nothing of use written,
 // when a number is NaN, infinite or beyond QUANT_LARGEST.
 bool quant_encode_row(int bits, const float *w, size_t n, uint8_t *q, uint16_t *scales);

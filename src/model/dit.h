@@ -89,6 +89,8 @@ KinditStatus dit_check_batch(const Dit *dit, int max_batch);
 typedef struct DitMode {
     bool training;   // what backward needs
     bool pack;       // inference: the weights, packed for the kernels: they stay as they are from one pass to the next
+    bool int8;       // inference: the matrices that files keep in few bits multiply as 8-bit integers, where the
+                     // processor does such (engine_describe_int8); not the conditioning, of one row a sample
     bool recompute;  // of each block its input alone: backward computes the rest again (same bits, a forward pass more)
     int slots;       // the most tailors that a batch opens; 0: as many as it may have samples
     EngineType type; // of what a block's layers hand to each other; the residual stream and the conditioning stay fp32
@@ -101,7 +103,7 @@ size_t dit_workspace_floats(const Dit *dit, int max_batch, DitMode mode); // exa
 size_t dit_scratch_floats(const Dit *dit, int max_batch, int threads, DitMode mode);
 KinditStatus dit_workspace_create(DitWorkspace **out, const Dit *dit, Engine *engine, int max_batch, DitMode mode);
 void dit_workspace_close(DitWorkspace **workspace);
-// With mode.pack: another gate, other tailors or other weights from the next pass on.
+// With mode.pack or mode.int8: another gate, other tailors or other weights from the next pass on.
 void dit_workspace_repack(DitWorkspace *workspace);
 
 // What a pass is given. labels (host): class index or n_classes = null; used by dense models (whose label table is

@@ -95,8 +95,10 @@ static int most_slots(const Dit *dit, int max_batch, DitMode mode) {
 static void plan_packs(Plan *plan, const Dit *dit, size_t B, DitMode mode, EnginePack *packs) {
     for (int i = 0; i < dit->n_linears; i++) {
         const Linear *linear = dit->linears[i];
-        float *weights = plan_take(plan, linear->kind->pack(linear, most_slots(dit, (int)B, mode)));
-        if (packs) packs[i].weights = weights;
+        const size_t size = linear->kind->pack(linear, most_slots(dit, (int)B, mode));
+        float *weights = mode.pack ? plan_take(plan, size) : NULL;
+        const bool int8 = mode.int8 && linear->rows > 1 && dit->layout.specs[linear->param[0]].quantise;
+        if (packs) packs[i] = (EnginePack){.weights = weights, .int8 = int8};
     }
 }
 
@@ -120,7 +122,7 @@ static size_t plan_workspace(const Dit *dit, size_t B, DitMode mode, float *base
     w->rstd = plan_take(&plan, N);
     w->out_patches = plan_take(&plan, N * pp * (size_t)dit_config_out_channels(config));
     plan_blocks(&plan, dit, B, mode, w->x, base ? w->blocks : NULL);
-    if (mode.pack) plan_packs(&plan, dit, B, mode, base ? w->packs : NULL);
+    if (mode.pack || mode.int8) plan_packs(&plan, dit, B, mode, base ? w->packs : NULL);
     if (mode.training) plan_gradients(&plan, dit, B, mode.type, w);
     return plan.used;
 }
@@ -171,7 +173,7 @@ static KinditStatus fill_workspace(DitWorkspace *w, const Dit *dit) {
     float *table = NULL;
     TRY(dit_check_batch(dit, w->max_batch));
     TRY(memory_alloc(ctx, (size_t)dit->config.depth, sizeof *w->blocks, &w->blocks));
-    if (w->mode.pack) {
+    if (w->mode.pack || w->mode.int8) {
         TRY(memory_alloc(ctx, (size_t)dit->n_linears, sizeof *w->packs, &w->packs));
         w->n_packs = dit->n_linears;
     }

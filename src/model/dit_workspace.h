@@ -29,7 +29,7 @@ struct DitWorkspace {
     int max_batch;
     DitMode mode;
     BlockActivations *blocks; // [depth]
-    EnginePack *packs;        // [linears], or NULL without mode.pack
+    EnginePack *packs;        // [linears], or NULL without mode.pack and mode.int8
     int n_packs;
     float *position;      // (T, D) sin-cos table
     float *patches;       // (N, C p p)

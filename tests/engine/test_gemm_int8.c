@@ -43,9 +43,10 @@ static Int8Operand operand_of(const Bytes *bytes, int ld) {
 
 // Sums are exact; their scaling and the addition to C round each once in either, or the addition once in all.
 static void check(int m, int n, int k, bool accumulate) {
-    const int lda = k + MARGIN, ldb = n + MARGIN, ldc = n + MARGIN;
-    Bytes A = bytes_random((size_t)(lda * m), m, 1), B = bytes_random((size_t)(ldb * k), n, 2);
+    const int padded = tile_round(k, INT8_STEP), lda = padded + MARGIN, ldb = n + MARGIN, ldc = n + MARGIN;
+    Bytes A = bytes_random((size_t)(lda * m), m, 1), B = bytes_random((size_t)(ldb * padded), n, 2);
     Numbers C = numbers_random((size_t)(ldc * m), 3), twin = numbers_random((size_t)(ldc * m), 3);
+    memset(B.q + ldb * k, 0, (size_t)(ldb * (padded - k))); // beyond the last term A holds anything
     for (int i = 0; i < m && !accumulate; i++) {
         for (int j = 0; j < n; j++) C.f[i * ldc + j] = NAN; // must be overwritten, never read
     }
@@ -65,7 +66,8 @@ static void check(int m, int n, int k, bool accumulate) {
 static void test_shapes(void **state) {
     (void)state;
     skip_where_there_is_none();
-    const int m[] = {1, 2, 7, 8, 9, 16, 17, 32, 33, MOST}, n[] = {1, 2, 15, 16, 17, 24, 32, 33, MOST}, k[] = {64, 192};
+    const int m[] = {1, 2, 7, 8, 9, 16, 17, 32, 33, MOST}, n[] = {1, 2, 15, 16, 17, 24, 32, 33, MOST},
+              k[] = {4, 64, 84, 192};
     for (size_t a = 0; a < sizeof m / sizeof *m; a++) {
         for (size_t b = 0; b < sizeof n / sizeof *n; b++) {
             for (size_t c = 0; c < sizeof k / sizeof *k; c++) {
