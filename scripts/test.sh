@@ -36,6 +36,13 @@ say "address and undefined-behaviour sanitizers, all tests"
 configure_and_build asan
 ctest --preset asan
 
+# Threads of the caller's that share one learngene. The engine itself is held to one thread here: OpenMP's own waiting
+# is not known to the sanitizer, which would take every parallel loop for a race.
+say "thread sanitizer: several threads, one model"
+cmake --preset tsan --log-level=WARNING
+cmake --build --preset tsan --target kindit example_swap kind_test_tailor_store -- --quiet
+ctest --preset tsan
+
 say "fuzzing, 5 seconds a parser"
 configure_and_build fuzz
 for source in tests/fuzz/fuzz_*.c; do

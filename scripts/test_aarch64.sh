@@ -68,3 +68,23 @@ paste <(values "$build/here.npy") <(values "$build/there.npy") | awk '
         printf "%d pixels, %d of them bright; largest difference %g\n", NR, bright, most
         exit !(NR == 2048 && bright > 20 && most < 1e-3)
     }'
+
+echo "the program for small devices: static, assembles and samples, with a limit of memory; the full one's bits"
+cmake --preset aarch64-runtime --log-level=WARNING
+cmake --build --preset aarch64-runtime -- --quiet
+small=$PWD/$build-runtime/kindit
+size=$(stat -c %s "$small")
+echo "$size bytes"
+[ "$size" -lt 2000000 ]
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+on_small() { OMP_WAIT_POLICY=passive qemu-aarch64 "$small" "$@"; } # no -L: it needs no library
+on_small decompose models/letters.safetensors -o "$scratch/parts"
+on_small assemble "$scratch/parts" --classes A,7 -o "$scratch/a7.safetensors"
+draw=(--n 1 --sampler ddim --steps 5 --quiet)
+on_small sample "$scratch/a7.safetensors" "${draw[@]}" -o "$scratch/small.npy"
+KINDIT_GEMM=c on_arm sample models/letters.safetensors --classes A,7 "${draw[@]}" -o "$scratch/full.npy"
+cmp "$scratch/small.npy" "$scratch/full.npy"
+# What qemu itself has resident counts: a limit far above it, kept with tailors that come and go.
+on_small sample "$scratch/parts" --classes A,7 --memory 500MB "${draw[@]}" -o "$scratch/limited.npy"
+cmp "$scratch/small.npy" "$scratch/limited.npy"

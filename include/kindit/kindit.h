@@ -53,7 +53,8 @@ typedef struct KinditProgress {
 
 typedef struct KinditContextSettings {
     int threads;    // 0: all processors
-    int64_t memory; // bytes: tailors leave memory when no drawing needs them; 0: no limit, they stay
+    int64_t memory; // bytes that opening and drawing may make resident, the whole process together: tailors then
+                    // leave memory when no drawing needs them, and fewer images are drawn at once; 0: no limit
     void *user;     // handed to each callback
     void (*log)(void *user, KinditLogLevel level, const char *message);
     void (*progress)(void *user, const KinditProgress *progress);
@@ -125,7 +126,7 @@ typedef struct KinditSampleSettings {
     bool no_tailors;      // every tailor shut: the learngene alone, unconditional
     bool keep_label_rows; // with no_tailors: the classes' label rows stay
     uint64_t seed;        // image i depends on the seed and i alone, whatever the batch or the number of threads
-    int batch;            // images drawn at once
+    int batch;            // images drawn at once, at most
     bool bf16;            // keep activations in bfloat16: half their memory
 } KinditSampleSettings;
 
@@ -146,6 +147,19 @@ typedef KinditStatus (*KinditImageCallback)(void *user, const KinditImage *image
 
 KinditStatus kindit_sample(KinditModel *model, const KinditSampleSettings *settings, KinditImageCallback callback,
                            void *user);
+
+// What a drawing takes of memory. With a limit on the context's memory kindit_sample draws fewer than settings.batch
+// images at once where it must (they are the same images), and fails before it draws where one alone is too much.
+typedef struct KinditMemoryPlan {
+    int batch, tailors;     // images drawn and tailors held at once
+    bool packed;            // weights are packed for the kernels once, not at each use, which is slower
+    int64_t limit_bytes;    // of the context; 0: none
+    int64_t resident_bytes; // now: the program, the learngene, whatever else the process holds
+    int64_t tailor_bytes;   // of those held, and while one is read
+    int64_t drawing_bytes;  // activations, packed weights, images
+    int64_t total_bytes;    // the peak of resident memory
+} KinditMemoryPlan;
+KinditStatus kindit_sample_plan(KinditModel *model, const KinditSampleSettings *settings, KinditMemoryPlan *out);
 // The images as one picture, a captioned row for each class.
 KinditStatus kindit_sample_to_png(KinditModel *model, const KinditSampleSettings *settings, const char *path);
 
@@ -184,6 +198,27 @@ typedef struct KinditAssemblePlan {
 // message says what the smallest model takes.
 KinditStatus kindit_assemble(KinditContext *ctx, const KinditAssembleSettings *settings, const char *source,
                              const char *path, KinditAssemblePlan *plan);
+
+// ---- DiTs of other programs ----------------------------------------------------------------------------------------
+
+typedef enum KinditExchange {
+    KINDIT_DIT = 0,      // the original code's state dict, one .safetensors
+    KINDIT_DIFFUSERS = 1 // a folder that diffusers' DiTPipeline loads
+} KinditExchange;
+
+typedef struct KinditExportResult { // what the other program computes differently
+    double time_error;              // largest relative error of a timestep's embedding, fitted to other frequencies
+    bool norm_eps_lost;             // the model's eps before its MLPs, which the original code cannot have
+} KinditExportResult;
+
+// Writes one class of a decomposable model, merged into dense matrices, its learngene alone (class ""), or a dense
+// model (class NULL). `path` must not exist; `result` may be NULL.
+KinditStatus kindit_export(KinditContext *ctx, const char *source, const char *class_id, KinditExchange to,
+                           const char *path, KinditExportResult *result);
+// Makes a dense model of an original DiT (.safetensors, or .pt of torch.save, of which no code runs) or of a folder of
+// diffusers. heads: attention heads of an original DiT that is not S, B, L or XL, else 0. `path` as for
+// kindit_assemble; it must not exist.
+KinditStatus kindit_import(KinditContext *ctx, const char *source, int heads, const char *path);
 
 // ---- training ------------------------------------------------------------------------------------------------------
 

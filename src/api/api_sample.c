@@ -1,7 +1,6 @@
 #include <string.h>
 
 #include "api/internal.h"
-#include "diffusion/sampler.h"
 #include "formats/grid.h"
 
 enum { CHUNK_BYTES = 1 << 28 }; // of images held between drawing and handing over
@@ -74,7 +73,8 @@ static KinditStatus choose_classes(Drawing *drawing, KinditContext *ctx, const c
     return KINDIT_OK;
 }
 
-static KinditStatus drawing_plan(Drawing *drawing, KinditContext *ctx, const KinditSampleSettings *settings) {
+// What is to be drawn, without room for it yet.
+static KinditStatus drawing_choose(Drawing *drawing, KinditContext *ctx, const KinditSampleSettings *settings) {
     const DitConfig *config = &drawing->model->dit->config;
     if (settings->n_per_class < 1)
         return context_fail(ctx, KINDIT_ERROR_ARGUMENT, "n_per_class is %d, expected at least 1",
@@ -97,8 +97,18 @@ static KinditStatus drawing_plan(Drawing *drawing, KinditContext *ctx, const Kin
     drawing->n_per_class = settings->n_per_class;
     drawing->total = (int64_t)drawing->n_classes * settings->n_per_class;
     drawing->image = (size_t)config->channels * (size_t)config->image_size * (size_t)config->image_size;
-    int64_t most = (int64_t)(CHUNK_BYTES / (drawing->image * sizeof(float)));
-    if (most < settings->batch) most = settings->batch;
+    return settings->batch < 1
+               ? context_fail(ctx, KINDIT_ERROR_ARGUMENT, "batch is %d, expected at least 1", settings->batch)
+               : KINDIT_OK;
+}
+
+// Under a limit of memory a chunk is a batch.
+static KinditStatus drawing_alloc(Drawing *drawing, const KinditModel *model) {
+    KinditContext *ctx = model->ctx;
+    KinditMemoryPlan plan;
+    TRY(api_plan_memory(&plan, model, &drawing->sampler, drawing->n_classes, drawing->n_per_class));
+    int64_t most = plan.limit_bytes ? 0 : (int64_t)(CHUNK_BYTES / (drawing->image * sizeof(float)));
+    if (most < plan.batch) most = plan.batch;
     drawing->chunk = (int)(most < drawing->total ? most : drawing->total);
     TRY(memory_alloc(ctx, (size_t)drawing->chunk, sizeof *drawing->labels, &drawing->labels));
     TRY(memory_alloc(ctx, (size_t)drawing->chunk, drawing->image * sizeof *drawing->values, &drawing->values));
@@ -129,11 +139,20 @@ static KinditStatus draw_chunk(Drawing *drawing, int64_t first, int n, KinditIma
 KinditStatus kindit_sample(KinditModel *model, const KinditSampleSettings *settings, KinditImageCallback callback,
                            void *user) {
     Drawing drawing = {.model = model->model};
-    KinditStatus status = drawing_plan(&drawing, model->ctx, settings);
+    KinditStatus status = drawing_choose(&drawing, model->ctx, settings);
+    if (!status) status = drawing_alloc(&drawing, model);
     for (int64_t first = 0; !status && first < drawing.total; first += drawing.chunk) {
         int64_t left = drawing.total - first;
         status = draw_chunk(&drawing, first, left < drawing.chunk ? (int)left : drawing.chunk, callback, user);
     }
+    drawing_close(&drawing);
+    return status;
+}
+
+KinditStatus kindit_sample_plan(KinditModel *model, const KinditSampleSettings *settings, KinditMemoryPlan *out) {
+    Drawing drawing = {.model = model->model};
+    KinditStatus status = drawing_choose(&drawing, model->ctx, settings);
+    if (!status) status = api_plan_memory(out, model, &drawing.sampler, drawing.n_classes, drawing.n_per_class);
     drawing_close(&drawing);
     return status;
 }

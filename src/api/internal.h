@@ -2,6 +2,7 @@
 #ifndef API_INTERNAL_H
 #define API_INTERNAL_H
 
+#include "diffusion/sampler.h"
 #include "model/model_tailors.h"
 
 struct KinditModel {
@@ -9,5 +10,10 @@ struct KinditModel {
     Engine *engine;
     Model *model;
 };
+
+// The plan for n_per_class images of each of n_classes classes, at most settings->batch at once, as many as the
+// context's limit allows; KINDIT_ERROR_MEMORY when it does not allow one, in a message that says what would do.
+KinditStatus api_plan_memory(KinditMemoryPlan *out, const KinditModel *model, SamplerSettings *settings, int n_classes,
+                             int n_per_class);
 
 #endif

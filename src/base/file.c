@@ -40,6 +40,10 @@ void file_unmap(FileMap *map) {
     *map = (FileMap){0};
 }
 
+void file_forget(const FileMap *map) {
+    if (map->data) madvise((void *)(uintptr_t)map->data, map->size, MADV_DONTNEED); // of a mapped file: nothing is lost
+}
+
 KinditStatus file_begin(FileWriter *out, KinditContext *ctx, const char *path) {
     *out = (FileWriter){0};
     TRY(file_path(out->path, ctx, "%s", path));

@@ -15,6 +15,8 @@ typedef struct FileMap {
 // cut.
 KinditStatus file_map(FileMap *out, KinditContext *ctx, const char *path);
 void file_unmap(FileMap *map);
+// What was read so far need not stay in memory: it is read again when it is looked at.
+void file_forget(const FileMap *map);
 
 // Atomic write: a temporary name in the same folder, flushed and fsynced, then renamed over `path` (and the folder
 // synced). Between file_begin and file_commit write to `stream`; on any failure call file_abandon. A failed write

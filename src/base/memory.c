@@ -1,5 +1,6 @@
 #include "base/memory.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,6 +36,16 @@ void memory_free(void *pointer_to_pointer) {
     memcpy(&memory, pointer_to_pointer, sizeof memory);
     free(memory);
     memcpy(pointer_to_pointer, &null, sizeof null);
+}
+
+// Summed up by the kernel at this moment, where its other counts may lag behind.
+size_t memory_resident(void) {
+    char line[256];
+    size_t kilobytes = 0;
+    FILE *file = fopen("/proc/self/smaps_rollup", "re");
+    while (file && !kilobytes && fgets(line, sizeof line, file)) sscanf(line, "Rss: %zu kB", &kilobytes);
+    if (file) fclose(file);
+    return kilobytes * 1024;
 }
 
 KinditStatus arena_alloc(Arena *arena, KinditContext *ctx, size_t count, size_t size, void *out_pointer) {

@@ -12,6 +12,9 @@ void memory_free(void *pointer_to_pointer); // frees and nulls; NULL inside is f
 // Product of sizes; false on overflow.
 bool memory_multiply(size_t a, size_t b, size_t *out);
 
+// Bytes of physical memory that the process has now; 0 where the system does not say.
+size_t memory_resident(void);
+
 // A bump allocator: grows in blocks, freed at once.
 typedef struct Arena {
     struct ArenaBlock *blocks;

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
-#include "train/train_settings.h"
+#include "diffusion/sampler.h"
 #include "train/train_step.h"
 
 enum { MAX_SAMPLES = 1 << 16 };
@@ -64,13 +64,6 @@ static void debug_close(Debug *d) {
 }
 
 // ---- input ---------------------------------------------------------------------------------------------------------
-
-static KinditStatus open_schedule(Debug *d) {
-    TrainSettings training = train_settings_default();
-    const cJSON *recorded = cJSON_GetObjectItemCaseSensitive(d->model->config, "training");
-    if (recorded) TRY(train_settings_parse(recorded, d->ctx, "config.json: training", &training));
-    return schedule_create(&d->schedule, d->ctx, training.diffusion_steps, training.beta_first, training.beta_last);
-}
 
 // The number of samples is the first dimension of tensor `name`.
 static KinditStatus read_count(Debug *d, const char *name) {
@@ -244,7 +237,7 @@ static KinditStatus debug_grad(Debug *d) {
 static KinditStatus debug_model(Debug *d, const char *path, bool grad) {
     TRY(engine_create(&d->engine, d->ctx));
     TRY(model_open(&d->model, d->ctx, d->engine, path, NULL));
-    TRY(open_schedule(d));
+    TRY(sampler_schedule(&d->schedule, d->model));
     TRY(safetensors_open(&d->input, d->ctx, settings.input));
     size_t most = (size_t)d->model->dit->layout.n_specs + 3; // loss, mse, vlb
     TRY(arena_alloc(&d->arena, d->ctx, most, sizeof *d->tensors, &d->tensors));

@@ -1,5 +1,7 @@
+#include <malloc.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "base/clock.h"
 #include "base/file.h"
@@ -10,7 +12,7 @@
 
 static struct {
     const char *classes, *output, *grid, *npy, *npz;
-    int64_t n, sampler, steps, cfg_channels, seed, batch;
+    int64_t n, sampler, steps, cfg_channels, seed, batch, memory;
     double eta, cfg;
     bool no_clip, no_tailors, keep_label_rows, bf16, json;
 } settings;
@@ -48,7 +50,11 @@ static const Option *sample_options(int *n) {
          "guide the first 3 channels of epsilon, as DiT's own code does, or all (default all)", 0, 0, NULL},
         {"--seed", NULL, OPTION_INT, &settings.seed, "N", "image i depends on the seed and i alone (default 0)", 0,
          9e15, NULL},
-        {"--batch", NULL, OPTION_INT, &settings.batch, "N", "images drawn at once (default 64)", 1, 65536, NULL},
+        {"--batch", NULL, OPTION_INT, &settings.batch, "N", "images drawn at once, at most (default 64)", 1, 65536,
+         NULL},
+        {"--memory", NULL, OPTION_SIZE, &settings.memory, "SIZE",
+         "keep resident memory below 16MB, or what it says: tailors come and go, fewer images are drawn at once", 0, 0,
+         NULL},
         {"--bf16", NULL, OPTION_FLAG, &settings.bf16, NULL, "keep activations in bfloat16: half their memory", 0, 0,
          NULL},
         {"--no-clip", NULL, OPTION_FLAG, &settings.no_clip, NULL, "let predicted pixels leave their range", 0, 0, NULL},
@@ -63,12 +69,36 @@ static const Option *sample_options(int *n) {
     return options;
 }
 
+// The memory of the program, as the system counted it: resident at its peak.
+static int64_t peak_bytes(void) {
+    struct rusage usage;
+    return getrusage(RUSAGE_SELF, &usage) == 0 ? (int64_t)usage.ru_maxrss * 1024 : 0;
+}
+
+// The allocator must not keep what is freed, or a plan would not hold.
+static void limit_memory(KinditContext *ctx) {
+    ctx->settings.memory = settings.memory;
+#ifdef __GLIBC__
+    if (!settings.memory) return;
+    mallopt(M_MMAP_THRESHOLD, 64 << 10);
+    mallopt(M_ARENA_MAX, 1);
+#endif
+}
+
+// What opening took and freed goes back to the system before the rest is planned.
+static void return_memory(void) {
+#ifdef __GLIBC__
+    if (settings.memory) malloc_trim(0);
+#endif
+}
+
 // The images of a run, in the shapes that the outputs asked for need.
 typedef struct Samples {
     KinditContext *ctx;
     KinditModelInfo info;
     size_t image; // elements of one
     int64_t n, capacity;
+    KinditMemoryPlan plan;
     int n_rows;      // classes drawn
     int *row_class;  // [count_rows]
     int64_t *labels; // [capacity]
@@ -183,6 +213,10 @@ static int print_result(const Samples *samples, const KinditModel *model, const 
         for (int i = 0; i < 3; i++)
             if (files[i]) printf("  %s", files[i]);
         putchar('\n');
+        if (settings.memory)
+            printf("memory: %.1f MB planned, %.1f MB taken, limit %.1f MB; %d images and %d tailors at once\n",
+                   (double)samples->plan.total_bytes / 1e6, (double)peak_bytes() / 1e6, (double)settings.memory / 1e6,
+                   samples->plan.batch, samples->plan.tailors);
         return EXIT_DONE;
     }
     cJSON *json = cJSON_CreateObject();
@@ -203,6 +237,10 @@ static int print_result(const Samples *samples, const KinditModel *model, const 
     cJSON_AddNumberToObject(json, "n", (double)samples->n);
     cJSON_AddNumberToObject(json, "seconds", seconds);
     cJSON_AddNumberToObject(json, "images_per_second", rate);
+    cJSON_AddNumberToObject(json, "batch", samples->plan.batch);
+    cJSON_AddNumberToObject(json, "tailors_held", samples->plan.tailors);
+    cJSON_AddNumberToObject(json, "memory_planned", (double)samples->plan.total_bytes);
+    cJSON_AddNumberToObject(json, "memory_peak", (double)peak_bytes());
     return cli_print_json(json);
 }
 
@@ -239,6 +277,7 @@ static KinditSampleSettings sample_settings(void) {
         .keep_label_rows = settings.keep_label_rows,
         .seed = (uint64_t)settings.seed,
         .batch = (int)settings.batch,
+        .bf16 = settings.bf16,
     };
 }
 
@@ -274,10 +313,13 @@ static int sample_run(KinditContext *ctx, int n_positional, char **positional) {
     KinditModel *model = NULL;
     KinditSampleSettings sampling = sample_settings();
     Samples samples = {.ctx = ctx};
+    limit_memory(ctx);
     KinditStatus status = kindit_model_open(&model, ctx, positional[0], settings.classes);
     if (!status) kindit_model_info(model, &samples.info);
     if (!status) status = check_outputs(&samples, model);
     if (!status) status = samples_alloc(&samples);
+    return_memory();
+    if (!status) status = kindit_sample_plan(model, &sampling, &samples.plan);
     double start = clock_seconds();
     if (!status) status = kindit_sample(model, &sampling, take_image, &samples);
     double seconds = clock_seconds() - start;
@@ -294,6 +336,7 @@ const Command command_sample = {
     .arguments = "MODEL [options]",
     .examples = "kindit sample models/letters.safetensors --classes A,B --n 8 --cfg 1.5 -o grid.png\n"
                 "kindit sample parts --sampler ddim --steps 50 -o grid.png\n"
+                "kindit sample parts --memory 16MB --n 4 -o small.npz\n"
                 "kindit sample parts --no-tailors --keep-label-rows -o learngene.png\n"
                 "kindit sample models/letters.safetensors --n 100 --sampler ddim --steps 50 -o samples.npz",
     .notes =

@@ -127,8 +127,11 @@ static void draw_axes(FILE *out, const Curve *curve, const char *x_name) {
         fprintf(out, "<line x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\" stroke=\"#e4e4e0\"/>\n", LEFT, WIDTH - RIGHT,
                 place_y(curve, y), place_y(curve, y));
         fprintf(out, "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.2g</text>\n", LEFT - 6, place_y(curve, y) + 4, y);
-        fprintf(out, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%.5g</text>\n", place_x(curve, x), HEIGHT - 16,
-                x);
+        char number[32];
+        snprintf(number, sizeof number, "%.5g", x);
+        if (fabs(x) >= 1e5) cli_format_count(number, x); // or else an exponent
+        fprintf(out, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%s</text>\n", place_x(curve, x), HEIGHT - 16,
+                number);
     }
     fprintf(out, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">", WIDTH - RIGHT, HEIGHT - 2);
     html_text(out, x_name);

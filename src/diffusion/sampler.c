@@ -64,9 +64,7 @@ static KinditStatus check_settings(const Model *model, const SamplerSettings *s,
     return KINDIT_OK;
 }
 
-// The schedule that the model was trained with, as its config says (DiT's where it says nothing), respaced to the steps
-// asked for.
-static KinditStatus open_schedule(Schedule *out, const Model *model, int steps) {
+KinditStatus sampler_schedule(Schedule *out, const Model *model) {
     int64_t n = 1000;
     double first = 1e-4, last = 0.02;
     const cJSON *training = cJSON_GetObjectItemCaseSensitive(model->config, "training");
@@ -77,8 +75,13 @@ static KinditStatus open_schedule(Schedule *out, const Model *model, int steps) 
         TRY(json_get_double(training, model->ctx, name, "beta_first", &first));
     if (cJSON_HasObjectItem(training, "beta_last"))
         TRY(json_get_double(training, model->ctx, name, "beta_last", &last));
+    return schedule_create(out, model->ctx, (int)n, first, last);
+}
+
+// The same, respaced to the steps asked for.
+static KinditStatus open_schedule(Schedule *out, const Model *model, int steps) {
     Schedule full;
-    TRY(schedule_create(&full, model->ctx, (int)n, first, last));
+    TRY(sampler_schedule(&full, model));
     KinditStatus status = schedule_respace(out, model->ctx, &full, steps, false);
     schedule_close(&full);
     return status;
@@ -98,27 +101,17 @@ static KinditStatus open_label_rows(Sampler *s) {
     return tailor_hold_take(&s->hold, NULL, 0);
 }
 
-// An upper bound on the different classes of a batch: its runs of equal labels.
-static int most_classes(const Sampler *s, const Draw *draw) {
-    int most = 0;
-    for (int at = 0; at < draw->n; at += s->batch) {
-        int end = at + s->batch < draw->n ? at + s->batch : draw->n, runs = 1;
-        for (int i = at + 1; i < end; i++) runs += draw->labels[i] != draw->labels[i - 1];
-        if (runs > most) most = runs;
-    }
-    return most < s->model->dit->config.n_classes ? most : s->model->dit->config.n_classes;
-}
-
 static KinditStatus open_buffers(Sampler *s, const Draw *draw) {
     Engine *engine = s->model->engine;
     KinditContext *ctx = s->model->ctx;
     const Dit *dit = s->model->dit;
     const size_t rows = (size_t)(s->halves ? 2 * s->batch : s->batch);
-    const int n_classes = dit->config.n_classes, slots = s->batch < n_classes ? s->batch : n_classes;
-    const DitMode mode = {.pack = true, .type = s->settings.bf16 ? ENGINE_BF16 : ENGINE_F32};
-    TRY(tailor_hold_create(&s->hold, s->model, most_classes(s, draw)));
+    const int n_classes = dit->config.n_classes;
+    const int tailors = sampler_tailors(s->model, &s->settings, draw->n, draw->labels);
+    const DitMode mode = sampler_mode(&s->settings, tailors);
+    TRY(tailor_hold_create(&s->hold, s->model, tailors));
     TRY(dit_workspace_create(&s->workspace, dit, engine, (int)rows, mode));
-    TRY(gate_create(&s->gate, engine, ctx, (int)rows, n_classes, slots, dit->layout.n_tailor, false));
+    TRY(gate_create(&s->gate, engine, ctx, (int)rows, n_classes, tailors, dit->layout.n_tailor, false));
     TRY(engine_alloc(engine, rows * s->size, &s->x));
     TRY(engine_alloc(engine, rows * (size_t)s->out_channels * s->plane, &s->output));
     TRY(engine_alloc(engine, (size_t)s->batch * s->size, &s->noise));

@@ -21,10 +21,14 @@ typedef struct SamplerSettings {
     bool keep_label_rows; // with no_tailors: tailors' components shut, but class label rows kept (Figure 7's second
                           // form)
     uint64_t seed;
-    int batch; // images per forward pass
-    bool bf16; // activations in bf16
+    int batch;   // images at once; it changes no image
+    bool frugal; // weights are packed for the kernels at each use, not once: slower, the learngene is in memory once
+    bool bf16;   // activations in bf16
 } SamplerSettings;
 SamplerSettings sampler_settings_default(void); // DDPM 250, eta 0, guidance 1.5 on all, clip, batch 64
+
+// The schedule that the model was trained with, as its config says; DiT's where it says nothing.
+KinditStatus sampler_schedule(Schedule *out, const Model *model);
 
 // Images first .. first + n - 1 of the run: labels[i] (n_classes = null), out (n, C, S, S) host. Progress and
 // cancellation through the context.

@@ -6,10 +6,15 @@ int sampler_rows(const SamplerSettings *settings, int batch) {
     return settings->guidance != 1 && conditional ? 2 * batch : batch;
 }
 
-void sampler_predict_memory(SamplerMemory *out, const Dit *dit, const SamplerSettings *settings, int n, int threads) {
+DitMode sampler_mode(const SamplerSettings *settings, int tailors) {
+    return (DitMode){.pack = !settings->frugal, .slots = tailors, .type = settings->bf16 ? ENGINE_BF16 : ENGINE_F32};
+}
+
+void sampler_predict_memory(SamplerMemory *out, const Dit *dit, const SamplerSettings *settings, int n, int tailors,
+                            int threads) {
     const DitConfig *config = &dit->config;
     const int batch = settings->batch < n ? settings->batch : n, rows = sampler_rows(settings, batch);
-    const DitMode mode = {.pack = true, .type = settings->bf16 ? ENGINE_BF16 : ENGINE_F32};
+    const DitMode mode = sampler_mode(settings, tailors);
     const size_t plane = (size_t)config->image_size * (size_t)config->image_size,
                  size = (size_t)config->channels * plane, size_out = (size_t)dit_config_out_channels(config) * plane,
                  weights = dit->layout.n_shared + (size_t)config->n_classes * dit->layout.n_tailor;
@@ -26,6 +31,17 @@ void sampler_predict_memory(SamplerMemory *out, const Dit *dit, const SamplerSet
 size_t sampler_memory_of_one(const void *threads, const Dit *dit) {
     const SamplerSettings settings = sampler_settings_default();
     SamplerMemory memory;
-    sampler_predict_memory(&memory, dit, &settings, 1, *(const int *)threads);
+    sampler_predict_memory(&memory, dit, &settings, 1, 1, *(const int *)threads);
     return memory.total;
+}
+
+int sampler_tailors(const Model *model, const SamplerSettings *settings, int n, const int *labels) {
+    int most = 0;
+    if (settings->no_tailors && !settings->keep_label_rows) return 0;
+    for (int at = 0; at < n; at += settings->batch) {
+        int end = n - at < settings->batch ? n : at + settings->batch, runs = 1;
+        for (int i = at + 1; i < end; i++) runs += labels[i] != labels[i - 1];
+        if (runs > most) most = runs;
+    }
+    return most < model->params.n_classes ? most : model->params.n_classes;
 }

@@ -10,14 +10,20 @@ typedef struct SamplerMemory {
     size_t scratch, batch, total;
 } SamplerMemory; // bytes; buffers' own book-keeping (64 bytes each) excluded
 
-// At the peak of sampler_run for `n` images (or more than a batch), on `threads` threads, with a model of this
-// structure and nothing else in the engine.
-void sampler_predict_memory(SamplerMemory *out, const Dit *dit, const SamplerSettings *settings, int n, int threads);
+// At the peak of sampler_run for `n` images (or more than a batch) of which a batch holds up to `tailors` tailors, on
+// `threads` threads, with a model of this structure and nothing else in the engine.
+void sampler_predict_memory(SamplerMemory *out, const Dit *dit, const SamplerSettings *settings, int n, int tailors,
+                            int threads);
+// How its passes compute.
+DitMode sampler_mode(const SamplerSettings *settings, int tailors);
 
 // `total` for one image with the default settings, on *(const int *)threads threads: what an AssemblyMemory asks.
 size_t sampler_memory_of_one(const void *threads, const Dit *dit);
 
 // Rows of a forward pass for `batch` images: guidance adds an unconditional half to the conditional one.
 int sampler_rows(const SamplerSettings *settings, int batch);
+
+// Tailors that sampler_run for these labels holds at once, at most: a batch's runs of equal labels.
+int sampler_tailors(const Model *model, const SamplerSettings *settings, int n, const int *labels);
 
 #endif

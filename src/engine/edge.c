@@ -87,7 +87,7 @@ void engine_add_position(Engine *engine, int batch, int tokens, int width, const
 }
 
 // In double: the phase t f reaches 1000 radians, where a float is good for 3e-5 only.
-void engine_timestep_features(Engine *engine, int batch, int n, const float *t, float *out) {
+void engine_timestep_features(Engine *engine, int batch, int n, int shift, const float *t, float *out) {
     engine_profile_begin(engine);
     const double max_period = 10000.0;
     int half = n / 2;
@@ -95,7 +95,7 @@ void engine_timestep_features(Engine *engine, int batch, int n, const float *t, 
     for (int b = 0; b < batch; b++) {
         float *row = out + (size_t)b * (size_t)n;
         for (int i = 0; i < half; i++) {
-            double phase = t[b] * pow(max_period, -(double)i / half);
+            double phase = t[b] * pow(max_period, -(double)i / (half - shift));
             row[i] = (float)cos(phase);
             row[half + i] = (float)sin(phase);
         }

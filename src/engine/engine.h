@@ -120,11 +120,11 @@ void engine_attention_backward(Engine *engine, int batch, int tokens, int width,
                                Activation dq, Activation dk,
                                Activation dv); // dq, dk, dv have the same stride, overwritten
 
-// ---- LayerNorm (eps 1e-6, no affine) with adaLN modulation: y = norm(x) * (1 + scale_b) + shift_b ------------------
-// x, y (B*T, D); shift, scale: row b at shift + b * stride (they lie inside the (B, 6D) adaLN output). mean, rstd
-// (B*T).
+// ---- LayerNorm (no affine) with adaLN modulation: y = norm(x) * (1 + scale_b) + shift_b ----------------------------
+// x, y (B*T, D); shift, scale: row b at shift + b * stride (they lie inside the (B, 6D) adaLN output). eps is added to
+// the variance: 1e-6 in DiT. mean, rstd (B*T).
 void engine_norm_modulate_forward(Engine *engine, int batch, int tokens, int width, const float *x, const float *shift,
-                                  const float *scale, int stride, Activation y, float *mean, float *rstd);
+                                  const float *scale, int stride, float eps, Activation y, float *mean, float *rstd);
 // Floats of scratch for the backward calls here and below: the sums of parts of the tokens.
 size_t engine_norm_scratch(int batch, int tokens, int width);
 // dx accumulates if asked; dshift, dscale (same stride) are overwritten.
@@ -145,7 +145,8 @@ void engine_residual_backward(Engine *engine, int batch, int tokens, int width, 
 // this order. out may be x; gate_stride belongs to gate, stride to shift and scale.
 void engine_residual_norm_forward(Engine *engine, int batch, int tokens, int width, const float *x, Activation y,
                                   const float *gate, int gate_stride, float *out, const float *shift,
-                                  const float *scale, int stride, Activation normed, float *mean, float *rstd);
+                                  const float *scale, int stride, float eps, Activation normed, float *mean,
+                                  float *rstd);
 // engine_norm_modulate_backward (x is what the forward call named out) into dx, then engine_residual_backward with that
 // dx, complete, as dout: their arguments, in this order. gate_stride belongs to gate and dgate.
 void engine_residual_norm_backward(Engine *engine, int batch, int tokens, int width, const float *x, const float *scale,
@@ -168,9 +169,9 @@ void engine_unpatchify_backward(Engine *engine, int batch, int channels, int siz
                                 float *dpatches);
 void engine_add_position(Engine *engine, int batch, int tokens, int width, const float *position /* (T, D) */,
                          float *x /* (B*T, D) += */);
-// out (B, n): cos(t f_i), sin(t f_i) with f_i = max_period^(-i / (n/2)), max_period 10000, i/128 for n 256 (original
-// DiT).
-void engine_timestep_features(Engine *engine, int batch, int n, const float *t, float *out);
+// out (B, n): cos(t f_i), sin(t f_i) with f_i = 10000^(-i / (n/2 - shift)): for n 256 the original DiT has shift 0,
+// i/128, and diffusers shift 1, i/127.
+void engine_timestep_features(Engine *engine, int batch, int n, int shift, const float *t, float *out);
 // out (B, D) += row of each sample: null_row for slot -1, else gate->tailor[slot] + offset (the label row is the
 // tailor's).
 void engine_label_forward(Engine *engine, int width, const Gate *gate, const float *null_row, size_t offset,

@@ -12,12 +12,11 @@
 #include "engine/simd.h"
 #include "engine/tile.h"
 
-static const float norm_eps = 1e-6f;
-
 // The arguments of one norm or residual in one direction, as engine.h names them.
 typedef struct Norm {
     const float *x, *shift, *scale;
     int stride;
+    float eps;
     Activation y;
     float *mean, *rstd;
 } Norm;
@@ -90,10 +89,10 @@ ENGINE_INLINE void modulate_row(EngineType type, int width, const float *x, floa
     for (int i = 0; i < width; i++) row_set(type, y, i, (x[i] - mean) * rstd * (1.0f + scale[i]) + shift[i]);
 }
 
-ENGINE_CLONES static void norm_row(int width, const float *x, const float *shift, const float *scale, Activation y,
-                                   float *mean_out, float *rstd_out) {
+ENGINE_CLONES static void norm_row(int width, const float *x, const float *shift, const float *scale, float eps,
+                                   Activation y, float *mean_out, float *rstd_out) {
     float mean = row_sum(false, width, x, 0) / (float)width;
-    float rstd = 1.0f / sqrtf(row_sum(true, width, x, mean) / (float)width + norm_eps);
+    float rstd = 1.0f / sqrtf(row_sum(true, width, x, mean) / (float)width + eps);
     if (y.type == ENGINE_BF16) {
         modulate_row(ENGINE_BF16, width, x, mean, rstd, shift, scale, y.data);
     } else {
@@ -180,8 +179,8 @@ static void run_forward(Engine *engine, int batch, int tokens, int width, const 
         if (r) residual_row(width, r->x + at, activation_at(r->y, at), r->gate + b * (size_t)r->stride, r->out + at);
         if (!n) continue;
         size_t modulation = b * (size_t)n->stride;
-        norm_row(width, n->x + at, n->shift + modulation, n->scale + modulation, activation_at(n->y, at), n->mean + row,
-                 n->rstd + row);
+        norm_row(width, n->x + at, n->shift + modulation, n->scale + modulation, n->eps, activation_at(n->y, at),
+                 n->mean + row, n->rstd + row);
     }
     double elements = (double)rows * width, flops = 0, bytes = 0;
     if (r) flops += 2, bytes += 8 + (double)engine_type_size(r->y.type);
@@ -263,8 +262,8 @@ static void run_backward(Engine *engine, int batch, int tokens, int width, const
 // ---- the calls -----------------------------------------------------------------------------------------------------
 
 void engine_norm_modulate_forward(Engine *engine, int batch, int tokens, int width, const float *x, const float *shift,
-                                  const float *scale, int stride, Activation y, float *mean, float *rstd) {
-    Norm n = {x, shift, scale, stride, y, mean, rstd};
+                                  const float *scale, int stride, float eps, Activation y, float *mean, float *rstd) {
+    Norm n = {x, shift, scale, stride, eps, y, mean, rstd};
     run_forward(engine, batch, tokens, width, NULL, &n);
 }
 
@@ -276,9 +275,10 @@ void engine_residual_forward(Engine *engine, int batch, int tokens, int width, c
 
 void engine_residual_norm_forward(Engine *engine, int batch, int tokens, int width, const float *x, Activation y,
                                   const float *gate, int gate_stride, float *out, const float *shift,
-                                  const float *scale, int stride, Activation normed, float *mean, float *rstd) {
+                                  const float *scale, int stride, float eps, Activation normed, float *mean,
+                                  float *rstd) {
     Residual r = {x, y, gate, gate_stride, out};
-    Norm n = {out, shift, scale, stride, normed, mean, rstd};
+    Norm n = {out, shift, scale, stride, eps, normed, mean, rstd};
     run_forward(engine, batch, tokens, width, &r, &n);
 }
 

@@ -12,8 +12,8 @@
 // draws noise. Among equal scores the choice is the fewer bytes, then the type listed first. No chance, no clock.
 //
 // The limit and the straight line are measured, not derived: of the reference model's class accuracy, its learngene
-// ranked by `kindit factorize`, a loss of 1.2 % leaves 94 %, 2.1 % leaves 84 %, 3.7 % leaves 58 % and 5.8 % leaves 28 %;
-// not ranked, 2.6 % leaves 80 %, 5.6 % leaves 54 % and 8.7 % leaves 32 %.
+// ranked by `kindit factorize`, a loss of 1.2 % leaves 94 %, 2.1 % leaves 84 %, 3.7 % leaves 58 % and 5.8 % leaves 28
+// %; not ranked, 2.6 % leaves 80 %, 5.7 % leaves 54 % and 9.0 % leaves 32 %.
 #ifndef KIND_BUDGET_H
 #define KIND_BUDGET_H
 

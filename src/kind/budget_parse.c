@@ -46,7 +46,7 @@ static int find_dimension(const char *text, size_t length) {
 // One of the list: "4MB" or "params=1.2M".
 static KinditStatus parse_one(KinditContext *ctx, const char *text, size_t length, BudgetCost *limits) {
     char value[64];
-    int64_t size;
+    int64_t size = 0;
     int d = BUDGET_BYTES;
     const char *equals = memchr(text, '=', length);
     if (equals) {

@@ -12,6 +12,7 @@
 
 #include "model/linear.h"
 
+#define DIT_NORM_EPS 1e-6 // of every LayerNorm
 enum { DIT_FREQUENCIES = 256, DIT_MAX_CLASSES = 1 << 20, DIT_CLASS_NAME_SIZE = 64 };
 
 typedef struct DitConfig {
@@ -22,15 +23,23 @@ typedef struct DitConfig {
     bool fused_qkv, factor_adaln; // the accounting of Table 1; both false: Section 3.2's six matrices
     int n_learngene, n_tailor;    // N_G, N_T per class; 0 when not factored
     int n_classes;
+    // Where DiTs of other programs compute otherwise; both are as in the original DiT by default.
+    int time_shift;      // time frequency i is 10000^(-i / (128 - time_shift)); diffusers: 1
+    double mlp_norm_eps; // of the norm before each MLP alone: diffusers' norm_eps
 } DitConfig;
 
 // "DiT-B/2" and the like: width, depth, heads, patch of S, B, L, XL with patch 2, 4, 8; other fields stay.
 KinditStatus dit_config_preset(DitConfig *config, KinditContext *ctx, const char *name);
-DitConfig dit_config_default(void); // 32x32, 4 channels, learned sigma, mlp_ratio 4, factored
+DitConfig dit_config_default(void); // DiT-S/2 of 32x32, 4 channels, learned sigma, mlp_ratio 4, factored
 // Checks every bound and divisibility; the message names the field.
 KinditStatus dit_config_check(const DitConfig *config, KinditContext *ctx);
 int dit_config_tokens(const DitConfig *config);
 int dit_config_out_channels(const DitConfig *config);
+// Heads of the preset of this width and depth, 0 when there is none.
+int dit_config_usual_heads(int width, int depth);
+// table (tokens, width) = the fixed positions, DiT's get_2d_sincos_pos_embed: the first half of a row encodes the
+// column, the second half the row; each half is [sin(p w_i), cos(p w_i)] with w_i = 10000^(-i / (width / 4)).
+void dit_position_table(const DitConfig *config, float *table);
 
 typedef struct DitBlock {
     Linear adaln, q, k, v, o, in, out; // with fused_qkv, q is the fused one (m2 = 3D) and k, v are unused
@@ -81,6 +90,7 @@ typedef struct DitMode {
     bool training;   // what backward needs
     bool pack;       // inference: the weights, packed for the kernels: they stay as they are from one pass to the next
     bool recompute;  // of each block its input alone: backward computes the rest again (same bits, a forward pass more)
+    int slots;       // the most tailors that a batch opens; 0: as many as it may have samples
     EngineType type; // of what a block's layers hand to each other; the residual stream and the conditioning stay fp32
 } DitMode;
 

@@ -4,6 +4,12 @@
 
 #include "model/dit.h"
 
+static const struct {
+    const char *name;
+    int width, depth, heads;
+} presets[] = {{"S", 384, 12, 6}, {"B", 768, 12, 12}, {"L", 1024, 24, 16}, {"XL", 1152, 28, 16}};
+enum { N_PRESETS = sizeof presets / sizeof *presets };
+
 DitConfig dit_config_default(void) {
     return (DitConfig){.image_size = 32,
                        .channels = 4,
@@ -13,15 +19,12 @@ DitConfig dit_config_default(void) {
                        .heads = 6,
                        .mlp_ratio = 4,
                        .learn_sigma = true,
-                       .factored = true};
+                       .factored = true,
+                       .mlp_norm_eps = DIT_NORM_EPS};
 }
 
 KinditStatus dit_config_preset(DitConfig *config, KinditContext *ctx, const char *name) {
-    static const struct {
-        const char *name;
-        int width, depth, heads;
-    } presets[] = {{"S", 384, 12, 6}, {"B", 768, 12, 12}, {"L", 1024, 24, 16}, {"XL", 1152, 28, 16}};
-    for (size_t i = 0; i < sizeof presets / sizeof *presets; i++)
+    for (size_t i = 0; i < N_PRESETS; i++)
         for (int patch = 2; patch <= 8; patch *= 2) {
             char full[32];
             snprintf(full, sizeof full, "DiT-%s/%d", presets[i].name, patch);
@@ -34,6 +37,12 @@ KinditStatus dit_config_preset(DitConfig *config, KinditContext *ctx, const char
         }
     return context_fail(ctx, KINDIT_ERROR_ARGUMENT,
                         "no preset '%s'; there are DiT-S, DiT-B, DiT-L, DiT-XL with /2, /4, /8", name);
+}
+
+int dit_config_usual_heads(int width, int depth) {
+    for (size_t i = 0; i < N_PRESETS; i++)
+        if (presets[i].width == width && presets[i].depth == depth) return presets[i].heads;
+    return 0;
 }
 
 static KinditStatus config_check_range(KinditContext *ctx, const char *field, int value, int low, int high) {
@@ -51,6 +60,10 @@ KinditStatus dit_config_check(const DitConfig *config, KinditContext *ctx) {
     TRY(config_check_range(ctx, "heads", config->heads, 1, 256));
     TRY(config_check_range(ctx, "mlp_ratio", config->mlp_ratio, 1, 16));
     TRY(config_check_range(ctx, "number of classes", config->n_classes, 0, DIT_MAX_CLASSES));
+    TRY(config_check_range(ctx, "time_shift", config->time_shift, 0, 1));
+    if (!(config->mlp_norm_eps >= 1e-12 && config->mlp_norm_eps <= 1))
+        return context_fail(ctx, KINDIT_ERROR_ARGUMENT, "model config: mlp_norm_eps is %g, expected 1e-12 to 1",
+                            config->mlp_norm_eps);
     if (config->image_size % config->patch)
         return context_fail(ctx, KINDIT_ERROR_ARGUMENT, "model config: image_size %d is not a multiple of patch %d",
                             config->image_size, config->patch);

@@ -63,7 +63,7 @@ static void condition_forward(const Pass *p, const DitBatch *batch) {
     DitWorkspace *w = p->w;
     const ParamSpec *label = &dit->layout.specs[dit->label];
     size_t n = (size_t)p->B * (size_t)p->D;
-    engine_timestep_features(p->engine, p->B, DIT_FREQUENCIES, batch->t, w->features);
+    engine_timestep_features(p->engine, p->B, DIT_FREQUENCIES, dit->config.time_shift, batch->t, w->features);
     linear_forward_f32(p, &dit->t_in, w->features, w->t_in);
     engine_silu_forward(p->engine, n, w->t_in, w->t_silu);
     linear_forward_f32(p, &dit->t_out, w->t_silu, w->c);
@@ -107,6 +107,7 @@ typedef struct Norm { // modulate(norm(x), shift, scale)
     const float *shift, *scale; // row b at + b * stride
     float *dshift, *dscale;
     int stride;
+    float eps;
     Activation out;
 } Norm;
 
@@ -124,20 +125,32 @@ static float *dada_at(const BlockActivations *a, int offset) {
 static Norm norm_of_attention(const Pass *p, int i) {
     const BlockActivations *a = &p->w->blocks[i];
     int D = p->D;
-    return (Norm){a->x_in, a->mean1, a->rstd1, a->ada, a->ada + D, dada_at(a, 0), dada_at(a, D), 6 * D, p->w->norm};
+    return (Norm){
+        a->x_in,   a->mean1, a->rstd1, a->ada, a->ada + D, dada_at(a, 0), dada_at(a, D), 6 * D, (float)DIT_NORM_EPS,
+        p->w->norm};
 }
 
 static Norm norm_of_mlp(const Pass *p, int i) {
     const BlockActivations *a = &p->w->blocks[i];
     int D = p->D;
-    return (Norm){a->x_mid,          a->mean2,          a->rstd2, a->ada + 3 * D, a->ada + 4 * D,
-                  dada_at(a, 3 * D), dada_at(a, 4 * D), 6 * D,    p->w->norm};
+    return (Norm){a->x_mid,          a->mean2,       a->rstd2,
+                  a->ada + 3 * D,    a->ada + 4 * D, dada_at(a, 3 * D),
+                  dada_at(a, 4 * D), 6 * D,          (float)p->dit->config.mlp_norm_eps,
+                  p->w->norm};
 }
 
 static Norm norm_of_final(const Pass *p) {
     DitWorkspace *w = p->w;
-    return (Norm){w->x,     w->mean, w->rstd, w->ada, w->ada + p->D, w->dada, w->dada ? w->dada + p->D : NULL,
-                  2 * p->D, w->norm};
+    return (Norm){w->x,
+                  w->mean,
+                  w->rstd,
+                  w->ada,
+                  w->ada + p->D,
+                  w->dada,
+                  w->dada ? w->dada + p->D : NULL,
+                  2 * p->D,
+                  (float)DIT_NORM_EPS,
+                  w->norm};
 }
 
 static Branch branch_of_attention(const Pass *p, int i) {
@@ -151,7 +164,8 @@ static Branch branch_of_mlp(const Pass *p, int i) {
 }
 
 static void norm_forward(const Pass *p, Norm n) {
-    engine_norm_modulate_forward(p->engine, p->B, p->T, p->D, n.x, n.shift, n.scale, n.stride, n.out, n.mean, n.rstd);
+    engine_norm_modulate_forward(p->engine, p->B, p->T, p->D, n.x, n.shift, n.scale, n.stride, n.eps, n.out, n.mean,
+                                 n.rstd);
 }
 
 // w->dn is the gradient of the norm's output; that of the stream below it is added to w->dx.
@@ -168,7 +182,7 @@ static void branch_backward(const Pass *p, Branch b) {
 // n.x = x + branch, and its norm.
 static void join_forward(const Pass *p, const float *x, Branch b, Norm n) {
     engine_residual_norm_forward(p->engine, p->B, p->T, p->D, x, b.y, b.gate, b.stride, n.x, n.shift, n.scale, n.stride,
-                                 n.out, n.mean, n.rstd);
+                                 n.eps, n.out, n.mean, n.rstd);
 }
 
 // norm_backward, then branch_backward. The stream's end is where its gradient begins: `last` overwrites w->dx.

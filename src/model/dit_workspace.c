@@ -86,15 +86,16 @@ static void plan_gradients(Plan *plan, const Dit *dit, size_t B, EngineType type
 }
 
 // The most tailors that a batch can open.
-static int most_slots(const Dit *dit, int max_batch) {
-    return max_batch < dit->config.n_classes ? max_batch : dit->config.n_classes;
+static int most_slots(const Dit *dit, int max_batch, DitMode mode) {
+    int most = mode.slots ? mode.slots : max_batch;
+    return most < dit->config.n_classes ? most : dit->config.n_classes;
 }
 
 // packs NULL: only measures.
-static void plan_packs(Plan *plan, const Dit *dit, size_t B, EnginePack *packs) {
+static void plan_packs(Plan *plan, const Dit *dit, size_t B, DitMode mode, EnginePack *packs) {
     for (int i = 0; i < dit->n_linears; i++) {
         const Linear *linear = dit->linears[i];
-        float *weights = plan_take(plan, linear->kind->pack(linear, most_slots(dit, (int)B)));
+        float *weights = plan_take(plan, linear->kind->pack(linear, most_slots(dit, (int)B, mode)));
         if (packs) packs[i].weights = weights;
     }
 }
@@ -119,7 +120,7 @@ static size_t plan_workspace(const Dit *dit, size_t B, DitMode mode, float *base
     w->rstd = plan_take(&plan, N);
     w->out_patches = plan_take(&plan, N * pp * (size_t)dit_config_out_channels(config));
     plan_blocks(&plan, dit, B, mode, w->x, base ? w->blocks : NULL);
-    if (mode.pack) plan_packs(&plan, dit, B, base ? w->packs : NULL);
+    if (mode.pack) plan_packs(&plan, dit, B, mode, base ? w->packs : NULL);
     if (mode.training) plan_gradients(&plan, dit, B, mode.type, w);
     return plan.used;
 }
@@ -132,7 +133,7 @@ size_t dit_workspace_floats(const Dit *dit, int max_batch, DitMode mode) {
 size_t dit_scratch_floats(const Dit *dit, int max_batch, int threads, DitMode mode) {
     const DitConfig *config = &dit->config;
     int T = dit_config_tokens(config), D = config->width;
-    int slots = most_slots(dit, max_batch);
+    int slots = most_slots(dit, max_batch, mode);
     size_t most = engine_attention_scratch(threads, max_batch, T, D, config->heads, mode.training);
     if (mode.training) most = larger(most, engine_norm_scratch(max_batch, T, D));
     for (int i = 0; i < dit->n_linears; i++)
@@ -150,9 +151,7 @@ KinditStatus dit_check_batch(const Dit *dit, int max_batch) {
 
 // ---- the workspace -------------------------------------------------------------------------------------------------
 
-// DiT's get_2d_sincos_pos_embed: the first half of a row encodes the column, the second half the row; each half is
-// [sin(p w_i), cos(p w_i)] with w_i = 10000^(-i / (D/4)).
-static void fill_position_table(const DitConfig *config, float *table) {
+void dit_position_table(const DitConfig *config, float *table) {
     int side = config->image_size / config->patch, D = config->width, quarter = D / 4;
     for (int row = 0; row < side; row++)
         for (int column = 0; column < side; column++) {
@@ -180,7 +179,7 @@ static KinditStatus fill_workspace(DitWorkspace *w, const Dit *dit) {
     TRY(engine_reserve(w->engine, dit_scratch_floats(dit, w->max_batch, engine_threads(w->engine), w->mode)));
     plan_workspace(dit, (size_t)w->max_batch, w->mode, w->memory, w);
     TRY(memory_alloc(ctx, T * D, sizeof *table, &table));
-    fill_position_table(&dit->config, table);
+    dit_position_table(&dit->config, table);
     engine_upload(w->engine, w->position, table, T * D);
     memory_free(&table);
     return KINDIT_OK;

@@ -46,7 +46,8 @@ typedef struct LinearKind {
                      Activation saved, Activation dy, Activation dx, bool accumulate, float *dshared);
     // 2 x multiply-adds of one row with `tailor_components` components of tailors open (N_T: one class's).
     double (*flops)(const Linear *linear, double tailor_components);
-    // W (m2, m1) = the dense matrix for the class of `tailor` (NULL: the learngene alone). Host memory.
+    // W (m2, m1) = the dense matrix for the class of `tailor` (NULL: the learngene alone), each number rounded once.
+    // Host memory.
     void (*merge)(const Linear *linear, const float *shared, const float *tailor, float *W);
 } LinearKind;
 

@@ -120,21 +120,31 @@ static double factored_flops(const Linear *linear, double tailor_components) {
     return 2.0 * (linear->n_learngene + tailor_components) * (linear->m1 + 1.0 + linear->m2); // x U, sigma, V
 }
 
-static void factored_merge_rows(const Linear *linear, int rows, const float *u, const float *s, const float *v,
-                                float *W) {
-    for (int k = 0; k < rows; k++)
-        for (int j = 0; j < linear->m2; j++) {
-            float scale = s[k] * v[(size_t)k * linear->m2 + j];
-            for (int i = 0; i < linear->m1; i++) W[(size_t)j * linear->m1 + i] += scale * u[(size_t)k * linear->m1 + i];
-        }
+enum { MERGE_BLOCK = 256 };
+
+// sums[0 .. n-1] += columns i .. i + n - 1 of row j of U diag(s) V, component-major.
+static void factored_add_components(const Linear *linear, int rows, const float *u, const float *s, const float *v,
+                                    int j, int i, int n, double *sums) {
+    for (int k = 0; k < rows; k++) {
+        double scale = (double)s[k] * v[(size_t)k * (size_t)linear->m2 + (size_t)j];
+        const float *row = u + (size_t)k * (size_t)linear->m1 + i;
+        for (int x = 0; x < n; x++) sums[x] += scale * row[x];
+    }
 }
 
+// Summed in double and rounded once.
 static void factored_merge(const Linear *linear, const float *shared, const float *tailor, float *W) {
     GatedWeights w = factored_weights(linear, shared);
-    for (size_t i = 0; i < (size_t)linear->m1 * (size_t)linear->m2; i++) W[i] = 0.0f;
-    factored_merge_rows(linear, linear->n_learngene, w.U, w.s, w.V, W);
-    if (tailor)
-        factored_merge_rows(linear, linear->n_tailor, tailor + w.tailor_U, tailor + w.tailor_s, tailor + w.tailor_V, W);
+    for (int j = 0; j < linear->m2; j++)
+        for (int i = 0; i < linear->m1; i += MERGE_BLOCK) {
+            double sums[MERGE_BLOCK] = {0};
+            int n = linear->m1 - i < MERGE_BLOCK ? linear->m1 - i : MERGE_BLOCK;
+            factored_add_components(linear, linear->n_learngene, w.U, w.s, w.V, j, i, n, sums);
+            if (tailor)
+                factored_add_components(linear, linear->n_tailor, tailor + w.tailor_U, tailor + w.tailor_s,
+                                        tailor + w.tailor_V, j, i, n, sums);
+            for (int x = 0; x < n; x++) W[(size_t)j * (size_t)linear->m1 + (size_t)(i + x)] = (float)sums[x];
+        }
 }
 
 const LinearKind linear_factored = {

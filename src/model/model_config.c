@@ -6,7 +6,9 @@
 #include "base/json.h"
 #include "model/model_file.h"
 
-enum { FORMAT_FLOATS = 1, FORMAT_FEW_BITS = 2, NEWEST_FORMAT = FORMAT_FEW_BITS };
+// Format 2: weights in few bits, or a DiT that computes as another program's; readers of 1 would not know.
+enum { FORMAT_PLAIN = 1, NEWEST_FORMAT = 2 };
+static const char time_shift_key[] = "time_shift", mlp_norm_eps_key[] = "mlp_norm_eps";
 
 typedef struct ConfigField {
     const char *key;
@@ -107,6 +109,16 @@ static KinditStatus parse_classes(const cJSON *array, KinditContext *ctx, const 
 
 // ---- the document --------------------------------------------------------------------------------------------------
 
+static KinditStatus parse_numerics(const cJSON *json, KinditContext *ctx, const char *where, DitConfig *config) {
+    int64_t value = 0;
+    config->mlp_norm_eps = DIT_NORM_EPS;
+    if (cJSON_HasObjectItem(json, mlp_norm_eps_key))
+        TRY(json_get_double(json, ctx, where, mlp_norm_eps_key, &config->mlp_norm_eps));
+    if (cJSON_HasObjectItem(json, time_shift_key)) TRY(json_get_int(json, ctx, where, time_shift_key, 0, 1, &value));
+    config->time_shift = (int)value;
+    return KINDIT_OK;
+}
+
 static KinditStatus parse_fields(const cJSON *json, KinditContext *ctx, const char *where, DitConfig *config) {
     int64_t format, value;
     TRY(json_get_int(json, ctx, where, "format", 1, INT_MAX, &format));
@@ -126,7 +138,7 @@ static KinditStatus parse_fields(const cJSON *json, KinditContext *ctx, const ch
     }
     for (int i = 0; i < N_BOOL_FIELDS; i++)
         TRY(json_get_bool(json, ctx, where, bool_fields[i].key, (bool *)((char *)config + bool_fields[i].offset)));
-    return KINDIT_OK;
+    return parse_numerics(json, ctx, where, config);
 }
 
 const char *model_config_difference(const DitConfig *a, const DitConfig *b, int *of_a, int *of_b) {
@@ -142,7 +154,8 @@ const char *model_config_difference(const DitConfig *a, const DitConfig *b, int 
         *of_b = *(const bool *)((const char *)b + bool_fields[i].offset);
         if (*of_a != *of_b) return bool_fields[i].key;
     }
-    return NULL;
+    *of_a = a->time_shift, *of_b = b->time_shift;
+    return *of_a != *of_b ? time_shift_key : NULL;
 }
 
 KinditStatus model_config_parse(const cJSON *json, KinditContext *ctx, const char *name, DitConfig *config,
@@ -174,8 +187,15 @@ static bool build_classes(cJSON *document, const ModelClass *classes, int n) {
     return true;
 }
 
+static bool build_numerics(cJSON *document, const DitConfig *config) {
+    if (config->time_shift && !cJSON_AddNumberToObject(document, time_shift_key, config->time_shift)) return false;
+    return config->mlp_norm_eps == DIT_NORM_EPS ||
+           cJSON_AddNumberToObject(document, mlp_norm_eps_key, config->mlp_norm_eps);
+}
+
 static bool build_fields(cJSON *document, const DitConfig *config) {
-    if (!cJSON_AddNumberToObject(document, "format", FORMAT_FLOATS)) return false;
+    bool plain = config->time_shift == 0 && config->mlp_norm_eps == DIT_NORM_EPS;
+    if (!cJSON_AddNumberToObject(document, "format", plain ? FORMAT_PLAIN : NEWEST_FORMAT)) return false;
     if (!cJSON_AddStringToObject(document, "kind", config->factored ? "kind" : "dense")) return false;
     for (int i = 0; i < N_INT_FIELDS; i++) {
         int value = *(const int *)((const char *)config + int_fields[i].offset);
@@ -185,7 +205,7 @@ static bool build_fields(cJSON *document, const DitConfig *config) {
         bool value = *(const bool *)((const char *)config + bool_fields[i].offset);
         if (!cJSON_AddBoolToObject(document, bool_fields[i].key, value)) return false;
     }
-    return true;
+    return build_numerics(document, config);
 }
 
 KinditStatus model_config_build(cJSON **out, KinditContext *ctx, const DitConfig *config, const ModelClass *classes) {
@@ -226,7 +246,7 @@ KinditStatus model_config_for_file(cJSON **out, KinditContext *ctx, const cJSON 
                                    const ModelClass *classes, StorageType type) {
     TRY(model_config_merge(out, ctx, base, config, classes));
     if (type == STORAGE_INT8 || type == STORAGE_INT4)
-        cJSON_SetNumberValue(cJSON_GetObjectItemCaseSensitive(*out, "format"), FORMAT_FEW_BITS);
+        cJSON_SetNumberValue(cJSON_GetObjectItemCaseSensitive(*out, "format"), NEWEST_FORMAT);
     if (cJSON_AddStringToObject(*out, "storage", storage_name(type))) return KINDIT_OK;
     cJSON_Delete(*out);
     *out = NULL;

@@ -140,6 +140,7 @@ KinditStatus model_params_load(const Safetensors *file, KinditContext *ctx, cons
         status = storage_find(&tensor, file, ctx, spec, n);
         for (int k = 0; k < segment_count(rows) && !status; k++)
             status = load_segment(&tensor, ctx, params->engine, segment_get(layout, rows, params, i, k), spec, stage);
+        file_forget(&file->map);
     }
     memory_free(&stage);
     return status;

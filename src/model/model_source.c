@@ -258,6 +258,7 @@ static KinditStatus verify_hash(const ModelSource *source, KinditContext *ctx, c
     const char *expected;
     TRY(find_hash(source, ctx, part, &expected));
     file_sha256(file->map.data, file->map.size, sha256);
+    file_forget(&file->map);
     if (strcmp(expected, sha256) == 0) return KINDIT_OK;
     return context_fail(ctx, KINDIT_ERROR_FORMAT,
                         "%.400s: damaged or exchanged: sha256 is %s, %.300s/config.json says %.64s", file->path, sha256,

@@ -39,7 +39,7 @@ static KinditStatus create(Model *model, const DitConfig *structure, const cJSON
     DitConfig own = *structure;
     model->store = tailor_store_share(store);
     strcpy(model->learngene_sha256, tailor_store_learngene_sha256(store));
-    if (own.factored) own.n_classes = 0;
+    if (own.factored) own.n_classes = 0; // they are appended; the config need not name them again
     TRY(dit_create(&model->dit, model->ctx, &own));
     TRY(model_config_merge(&model->config, model->ctx, config, &own, classes));
     model->params =

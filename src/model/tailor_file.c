@@ -51,12 +51,16 @@ static KinditStatus check_fit(const Safetensors *file, KinditContext *ctx, const
     return KINDIT_OK;
 }
 
+KinditStatus tailor_file_check(const Safetensors *file, KinditContext *ctx, const TailorFit *fit, ModelClass *class) {
+    DitConfig config;
+    TRY(read_class(file, ctx, &config, class));
+    return check_fit(file, ctx, &config, fit);
+}
+
 KinditStatus tailor_file_open(Safetensors *out, KinditContext *ctx, const char *path, const TailorFit *fit,
                               ModelClass *class) {
-    DitConfig config;
     TRY(safetensors_open(out, ctx, path));
-    KinditStatus status = read_class(out, ctx, &config, class);
-    if (!status) status = check_fit(out, ctx, &config, fit);
+    KinditStatus status = tailor_file_check(out, ctx, fit, class);
     if (status) safetensors_close(out);
     return status;
 }

@@ -16,6 +16,8 @@ typedef struct TailorFit {
 // or contradicts itself. The bytes of its tensors are not looked at: their shapes are model_params_check's business.
 KinditStatus tailor_file_open(Safetensors *out, KinditContext *ctx, const char *path, const TailorFit *fit,
                               ModelClass *class);
+// The same of a file that is open, or lies in memory.
+KinditStatus tailor_file_check(const Safetensors *file, KinditContext *ctx, const TailorFit *fit, ModelClass *class);
 
 // The id that a file's name in tailors/ stands for: "<id>.safetensors". False for any other name, and a hidden one.
 bool tailor_file_id(const char *name, char id[DIT_CLASS_NAME_SIZE]);

@@ -46,6 +46,17 @@ static KinditStatus tell(KinditContext *ctx, const TailorStore *store, KinditSta
     return status ? context_fail(ctx, status, "%s", kindit_context_message(store->ctx)) : status;
 }
 
+// What opening takes at its peak: the shared vector, and the larger of a tensor and what hashing has in memory.
+static KinditStatus check_limit(const TailorStore *store, KinditContext *ctx, const ModelSource *source) {
+    size_t vector = store->dit->layout.n_shared * sizeof(float), file = source->weights.map.size;
+    size_t most = memory_resident() + (vector > file ? vector : file) + MODEL_PARAMS_STAGE_BYTES;
+    if (ctx->settings.memory == 0 || most <= (size_t)ctx->settings.memory) return KINDIT_OK;
+    return context_fail(ctx, KINDIT_ERROR_MEMORY,
+                        "%.400s: a limit of %.1f MB of memory cannot be kept: opening it takes %.1f MB, and drawing "
+                        "more",
+                        source->weights.path, (double)ctx->settings.memory / 1e6, (double)most / 1e6);
+}
+
 static KinditStatus fill(TailorStore *store, KinditContext *ctx, ModelSource *source, const int *chosen, int n_chosen) {
     KinditContextSettings settings = {.threads = 1};
     DitConfig config = source->dit_config;
@@ -61,6 +72,7 @@ static KinditStatus fill(TailorStore *store, KinditContext *ctx, ModelSource *so
     TRY(tell(ctx, store, engine_create(&store->engine, store->ctx)));
     TRY(tell(ctx, store, dit_create(&store->dit, store->ctx, &config)));
     TRY(model_source_check(source, ctx, store->dit, chosen, config.n_classes)); // before room is made for the weights
+    TRY(check_limit(store, ctx, source));
     TRY(model_source_verify(source, ctx));
     TRY(tell(ctx, store, params_alloc(&store->params, store->engine, store->ctx, &store->dit->layout, 0)));
     return model_source_load_weights(source, ctx, store->dit, chosen, config.n_classes, &store->params);

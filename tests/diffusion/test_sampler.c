@@ -40,7 +40,8 @@ static Tiny tiny_open(int threads, bool learn_sigma, bool factored) {
                         .factored = factored,
                         .n_learngene = factored ? 43 : 0,
                         .n_tailor = factored ? 2 : 0,
-                        .n_classes = CLASSES};
+                        .n_classes = CLASSES,
+                        .mlp_norm_eps = DIT_NORM_EPS};
     Tiny tiny = {0};
     assert_int_equal(kindit_context_create(&tiny.ctx, &settings), KINDIT_OK);
     assert_ok(tiny.ctx, engine_create(&tiny.engine, tiny.ctx));
@@ -384,7 +385,8 @@ static void check_memory(bool factored, SamplerSettings settings, int n, int thr
     tiny.ctx->settings.progress = note_peak;
     tiny.ctx->settings.user = &peak;
     assert_ok(tiny.ctx, sampler_run(tiny.model, &settings, 0, n, some_labels, out));
-    sampler_predict_memory(&memory, tiny.model->dit, &settings, n, threads);
+    sampler_predict_memory(&memory, tiny.model->dit, &settings, n,
+                           sampler_tailors(tiny.model, &settings, n, some_labels), threads);
     assert_int_equal(memory.total, peak.bytes);
     assert_int_equal(memory.weights, engine_allocated(tiny.engine) - memory.scratch); // what is left: scratch stays
     tiny_close(&tiny);

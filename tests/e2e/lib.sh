@@ -35,3 +35,18 @@ make_dataset() {
 # The smallest model worth the name, trained for 6 steps unless told otherwise: train DATA RUN [OPTIONS...]
 small=(--width 16 --depth 2 --heads 2 --patch 4 --n-learngene 6 --n-tailor 2 --batch 8 --lr 1e-2 --ema 0.9 --steps 6)
 train() { "$KINDIT" pretrain --quiet --data "$1" -o "$2" "${small[@]}" "${@:3}" >/dev/null; }
+
+# build_runtime: the program for small devices at $runtime, built once for all scripts. Where the ordinary build is not one
+# whose numbers it has (sanitizers, clang: other vectors, other last bits), the script ends here.
+build_runtime() {
+    if grep -q '^KINDIT_SANITIZE:[A-Z]*=.' "$BUILD/CMakeCache.txt" || "$CC" --version | grep -q clang; then
+        echo "left out: the runtime's numbers are those of an ordinary build by gcc"
+        exit 0
+    fi
+    (
+        flock 9
+        cmake -S "$SOURCE" -B "$BUILD/runtime" -G Ninja -DKINDIT_RUNTIME_ONLY=ON -DCMAKE_BUILD_TYPE=Release \
+            -DCMAKE_C_COMPILER="$CC" && cmake --build "$BUILD/runtime"
+    ) 9>"$BUILD/runtime.lock" >"$scratch/log" 2>&1 || fail "the runtime does not build: $(tail -n 30 "$scratch/log")"
+    runtime=$BUILD/runtime/kindit
+}

@@ -1,14 +1,8 @@
 # The program for small devices (-DKINDIT_RUNTIME_ONLY=ON): static, under 2 MB, and to the bit what the full one is with
 # products in plain C.
 source "$(dirname "$0")/lib.sh"
-if grep -q '^KINDIT_SANITIZE:[A-Z]*=.' "$BUILD/CMakeCache.txt" || ! "$CC" --version | grep -q '^gcc\|^cc'; then
-    echo "left out: other vectors than the ordinary build, so other last bits"
-    exit 0
-fi
-cmake -S "$SOURCE" -B "$scratch/build" -G Ninja -DKINDIT_RUNTIME_ONLY=ON -DCMAKE_BUILD_TYPE=Release \
-    -DCMAKE_C_COMPILER="$CC" >"$scratch/log"
-cmake --build "$scratch/build" >>"$scratch/log" 2>&1 || fail "the runtime does not build: $(tail -n 30 "$scratch/log")"
-small=$scratch/build/kindit
+build_runtime
+small=$runtime
 size=$(stat -c %s "$small")
 echo "the runtime takes $size bytes"
 [ "$size" -lt 2000000 ] || fail "the runtime takes $size bytes, expected less than 2 MB"

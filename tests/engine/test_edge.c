@@ -38,21 +38,26 @@ static void test_position_is_added_to_each_sample(void **state) {
     numbers_free_all();
 }
 
-static void test_timestep_features(void **state) {
-    (void)state;
+static void check_timestep_features(int shift) {
     const int n = 256;
     const float times[] = {0, 1, 37, 500, 999};
     Numbers *t = numbers_empty(5), *out = numbers_empty(5 * 256);
     numbers_set(t, times);
-    plain_timestep_features_f64(5, n, t->d, out->d);
+    plain_timestep_features_f64(5, n, shift, t->d, out->d);
     for (int threads = 1; threads <= MAX_THREADS; threads++) {
-        engine_timestep_features(engines[threads], 5, n, t->f, out->f);
+        engine_timestep_features(engines[threads], 5, n, shift, t->f, out->f);
         numbers_check(out, threads, 1e-7);
     }
-    // The original DiT's layout and frequencies: cosines first, f_0 = 1, f_127 = 10000^(-127/128).
+    // Cosines first, f_0 = 1, f_127 = 10000^(-127/128), with diffusers' shift 1/10000.
     assert_true(fabsf(out->f[3 * n] - cosf(500.0f)) < 1e-6f && fabsf(out->f[3 * n + 128] - sinf(500.0f)) < 1e-6f);
-    assert_true(fabs(out->f[4 * n + 255] - sin(999 * pow(10000, -127.0 / 128))) < 1e-7);
+    assert_true(fabs(out->f[4 * n + 255] - sin(999 * pow(10000, -127.0 / (128 - shift)))) < 1e-7);
     numbers_free_all();
+}
+
+static void test_timestep_features(void **state) {
+    (void)state;
+    check_timestep_features(0);
+    check_timestep_features(1);
 }
 
 // Samples 0 and 3 share a tailor, 1 is null, the other tailor has one sample. Its row lies `offset` floats into its

@@ -70,7 +70,7 @@ static void test_same_weights(void **state) {
     const char *const paths[2] = {f.parts, f.whole};
     for (int limited = 0; limited < 2; limited++)
         for (int i = 0; i < 2; i++) {
-            f.ctx->settings.memory = limited; // any limit: how much is the sampler's business
+            f.ctx->settings.memory = limited ? INT64_MAX : 0; // how much is the sampler's business
             assert_ok(f.ctx, model_open_shared(&model, f.ctx, f.engine, paths[i], NULL));
             assert_weights(&f, model, all, N);
             assert_int_equal(tailor_store_loaded(model->store), limited ? 0 : N);
@@ -102,7 +102,7 @@ static void test_limit(void **state) {
     Fixture f = fixture_open(state);
     Model *model;
     TailorHold hold;
-    f.ctx->settings.memory = 1;
+    f.ctx->settings.memory = INT64_MAX;
     assert_ok(f.ctx, model_open_shared(&model, f.ctx, f.engine, f.parts, NULL));
     assert_ok(f.ctx, tailor_hold_create(&hold, model, 2));
     assert_ok(f.ctx, tailor_hold_take(&hold, (int[]){0, 0, N, 1}, 4)); // N: the null label
@@ -153,7 +153,7 @@ static void test_refusals(void **state) {
     assert_ok(f.ctx, model_create(&foreign, f.ctx, f.engine, &config, test_classes, 99));
     assert_ok(f.ctx, decompose_write(foreign, f.ctx, scratch_path(f.scratch, "foreign"), STORAGE_F32, false));
     model_close(&foreign);
-    f.ctx->settings.memory = 1;
+    f.ctx->settings.memory = INT64_MAX;
     assert_ok(f.ctx, model_open_shared(&model, f.ctx, f.engine, f.parts, "a,b"));
     assert_fails(f.ctx, model_add_tailor(model, tailor_of(&f, "a")), KINDIT_ERROR_ARGUMENT,
                  "class \"a\" is open already, from ");
@@ -219,7 +219,7 @@ static void test_threads(void **state) {
     Fixture f = fixture_open(state);
     Worker workers[THREADS] = {0};
     Model *model;
-    f.ctx->settings.memory = 1;
+    f.ctx->settings.memory = INT64_MAX;
     assert_ok(f.ctx, model_open_shared(&model, f.ctx, f.engine, f.parts, ""));
     TailorStore *store = tailor_store_share(model->store);
     for (int i = 0; i < THREADS; i++) {

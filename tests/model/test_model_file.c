@@ -53,6 +53,8 @@ static void test_options_of_the_config(void **state) {
     DitConfig config = models_config(true);
     config.fused_qkv = config.factor_adaln = true;
     config.learn_sigma = false;
+    config.time_shift = 1;
+    config.mlp_norm_eps = 1e-5;
     Model *model = models_create(scratch->ctx, engine, &config), *read;
     const char *path = scratch_path(scratch, "table-1");
     cJSON_AddNumberToObject(model->config, "of_somebody_else", 7);
@@ -60,6 +62,7 @@ static void test_options_of_the_config(void **state) {
     assert_ok(scratch->ctx, model_open(&read, scratch->ctx, engine, path, NULL));
     models_assert_equal(read, model, all, N, STORAGE_F32);
     assert_true(read->dit->config.fused_qkv && read->dit->config.factor_adaln && !read->dit->config.learn_sigma);
+    assert_true(read->dit->config.time_shift == 1 && read->dit->config.mlp_norm_eps == 1e-5);
     assert_non_null(cJSON_GetObjectItemCaseSensitive(read->config, "of_somebody_else"));
     model_close(&read);
     model_close(&model);

@@ -1,0 +1,22 @@
+// The records of a zip archive, for its reader and its writer (APPNOTE 4.3).
+#ifndef FORMATS_ZIP_LAYOUT_H
+#define FORMATS_ZIP_LAYOUT_H
+
+enum {
+    ZIP_LOCAL_SIGNATURE = 0x04034b50,
+    ZIP_CENTRAL_SIGNATURE = 0x02014b50,
+    ZIP_END_SIGNATURE = 0x06054b50,
+    ZIP_END64_SIGNATURE = 0x06064b50,
+    ZIP_LOCATOR64_SIGNATURE = 0x07064b50,
+    ZIP_LOCAL_SIZE = 30,
+    ZIP_CENTRAL_SIZE = 46,
+    ZIP_END_SIZE = 22,
+    ZIP_END64_SIZE = 56,
+    ZIP_LOCATOR64_SIZE = 20,
+    ZIP_COMMENT_MAX = 65535,
+    ZIP_EXTRA_ZIP64 = 1,
+    ZIP_STORED = 0,
+    ZIP_DEFLATED = 8
+};
+
+#endif
