@@ -19,8 +19,8 @@ for type in fp32 bf16; do
 done
 "$KINDIT" info --machine | grep -E 'processor |products'
 for type in fp32 bf16; do
-    printf '%s: ' $type
-    "$KINDIT" eval nn $out/$type.npz --data $out/data --json | tr -d '\n\t' | head -c 160
+    printf "%s: " $type
+    "$KINDIT" eval nn $out/$type.npz --data $out/data --json | grep -E "\"(n_queries|correct|accuracy)\"" | tr -d "\n\t"
     echo
 done
 build/peer-venv/bin/python bench/bf16.py $out
