@@ -6,6 +6,7 @@
 
 #include "base/memory.h"
 #include "engine/gemm_bf16.h"
+#include "engine/gemm_int8.h"
 #include "engine/internal.h"
 #include "engine/tile.h"
 
@@ -31,6 +32,7 @@ KinditStatus engine_create(Engine **out, KinditContext *ctx) {
     }
     TRY(gemm_choose(ctx));
     TRY(gemm_bf16_choose(ctx));
+    TRY(gemm_int8_choose(ctx));
     Engine *engine = NULL;
     TRY(memory_alloc(ctx, 1, sizeof *engine, &engine));
     engine->ctx = ctx;
@@ -57,6 +59,10 @@ const char *engine_describe(const Engine *engine) {
 
 const char *engine_describe_bf16(void) {
     return gemm_bf16_is_native() ? "AMX" : "fp32";
+}
+
+const char *engine_describe_int8(void) {
+    return gemm_int8_description();
 }
 
 // ---- activations ---------------------------------------------------------------------------------------------------

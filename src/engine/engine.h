@@ -24,6 +24,9 @@ const char *engine_describe(const Engine *engine);
 // What multiplies bf16: "AMX", or "fp32" where the processor has nothing better. KINDIT_BF16 in the environment names
 // it.
 const char *engine_describe_bf16(void);
+// What multiplies 8-bit integers: "AMX", "AVX-512 VNNI", "ARM dot products", or "none". KINDIT_INT8 in the environment
+// names it.
+const char *engine_describe_int8(void);
 
 // ---- memory --------------------------------------------------------------------------------------------------------
 KinditStatus engine_alloc(Engine *engine, size_t n, float **out);   // zeroed, 64-byte aligned; freed with engine_free

@@ -375,7 +375,7 @@ static void run_chain(Engine *engine, Chain *chain, EnginePack *weights, float *
     weights->ready = true;
 #pragma omp parallel num_threads(tile_min(engine->threads, rows.tiles))
     {
-        gemm_bf16_begin();
+        amx_begin();
         float *hidden = chain->hidden + (size_t)omp_get_thread_num() * hidden_size(chain->shape, &rows);
 #pragma omp for schedule(dynamic)
         for (int i = 0; i < rows.tiles; i++) {
@@ -383,7 +383,7 @@ static void run_chain(Engine *engine, Chain *chain, EnginePack *weights, float *
             project(chain, &rows, tile, hidden);
             if (chain->output.data) expand(chain, tile, hidden_operand(chain, tile.count, hidden));
         }
-        gemm_bf16_end();
+        amx_end();
     }
 }
 

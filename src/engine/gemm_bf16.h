@@ -19,19 +19,10 @@ enum { BF16_STEP = 32 }; // terms that an AMX tile sums at once
 KinditStatus gemm_bf16_choose(KinditContext *ctx);
 bool gemm_bf16_is_native(void); // false: it must not be called
 
-// A thread's products come between these two: laying out its tiles takes as long as a small product. Where products are
-// not native they do nothing.
-void gemm_bf16_begin(void);
-void gemm_bf16_end(void);
-
 // C (m, n) = [C +] A B, k a multiple of BF16_STEP; A's rows are lda elements apart, B's pairs of rows 2 ldb. What a
-// row gets does not depend on the other rows.
+// row gets does not depend on the other rows. Called between amx_begin and amx_end (amx.h).
 void gemm_bf16(int m, int n, int k, const uint16_t *A, int lda, const uint16_t *B, int ldb, float *C, int ldc,
                bool accumulate);
-
-// A loop of the multiply-adds alone, for engine/peak.c: returns a value that depends on it, *flops receives the work
-// done.
-float gemm_bf16_peak(double *flops);
 
 // The same in plain C, on any processor: its twin.
 void gemm_bf16_plain(int m, int n, int k, const uint16_t *A, int lda, const uint16_t *B, int ldb, float *C, int ldc,

@@ -60,7 +60,7 @@ static void multiply(Engine *engine, const Product *p) {
     int group = group_width(p);
 #pragma omp parallel num_threads(engine->threads)
     {
-        gemm_bf16_begin();
+        amx_begin();
 #pragma omp for collapse(2) schedule(static)
         for (int i = 0; i < tile_count(p->n, PANEL_ROWS); i++) {
             for (int j = 0; j < tile_count(p->m, group); j++) {
@@ -68,7 +68,7 @@ static void multiply(Engine *engine, const Product *p) {
                               tile_extent(p->m, group, j));
             }
         }
-        gemm_bf16_end();
+        amx_end();
     }
 }
 

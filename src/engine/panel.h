@@ -5,6 +5,7 @@
 #ifndef ENGINE_PANEL_H
 #define ENGINE_PANEL_H
 
+#include "engine/amx.h"
 #include "engine/gemm_bf16.h"
 #include "engine/internal.h"
 #include "engine/tile.h"

@@ -1,5 +1,6 @@
 // The machine: its vectors, and its own limits, measured now: what the speed of the kernels is a fraction of.
 #include "base/clock.h"
+#include "engine/amx.h"
 #include "engine/gemm_bf16.h"
 #include "engine/internal.h"
 #include "engine/simd.h"
@@ -82,7 +83,7 @@ __attribute__((target("avx512f"))) static float peak_avx512(double *flops) {
 #endif
 
 static PeakLoop choose_loop(EngineType type) {
-    if (type == ENGINE_BF16 && gemm_bf16_is_native()) return gemm_bf16_peak;
+    if (type == ENGINE_BF16 && gemm_bf16_is_native()) return amx_peak_bf16;
 #if defined(__x86_64__)
     if (__builtin_cpu_supports("avx512f")) return peak_avx512;
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return peak_avx2;

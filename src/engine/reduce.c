@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "engine/amx.h"
 #include "engine/gemm_bf16.h"
 #include "engine/rows.h"
 #include "engine/simd.h"
@@ -290,13 +291,13 @@ void reduce(Engine *engine, int count, const Reduction *r, float *scratch) {
     }
 #pragma omp parallel num_threads(engine->threads)
     {
-        gemm_bf16_begin();
+        amx_begin();
 #pragma omp for schedule(dynamic)
         for (int item = 0; item < items; item++) {
             int task = item < tasks[0].items ? 0 : 1;
             run_item(&tasks[task], item - (task > 0 ? tasks[0].items : 0));
         }
-        gemm_bf16_end();
+        amx_end();
         for (int i = 0; i < count; i++) end(&tasks[i]);
     }
 }

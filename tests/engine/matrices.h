@@ -14,6 +14,7 @@
 #include "base/bf16.h"
 #include "base/memory.h"
 #include "base/rng.h"
+#include "engine/amx.h"
 #include "engine/engine.h"
 #include "engine/gemm_bf16.h"
 

@@ -35,9 +35,9 @@ static void check(int m, int n, int k, bool accumulate) {
     for (int i = 0; i < m && !accumulate; i++) {
         for (int j = 0; j < n; j++) C.f[i * ldc + j] = NAN; // must be overwritten, never read
     }
-    gemm_bf16_begin();
+    amx_begin();
     gemm_bf16(m, n, padded, A.h, lda, B.h, ldb, C.f, ldc, accumulate);
-    gemm_bf16_end();
+    amx_end();
     gemm_bf16_plain(m, n, padded, A.h, lda, B.h, ldb, twin.f, ldc, accumulate);
     for (size_t i = 0; i < twin.n; i++) twin.d[i] = twin.f[i];
     memcpy(twin.f, C.f, twin.n * sizeof(float));
@@ -68,13 +68,13 @@ static void test_rows_keep_their_bits(void **state) {
     Numbers A = numbers_random((size_t)MOST * K, 1), B = numbers_random((size_t)K * N, 2);
     Numbers alone = numbers_zero((size_t)MOST * N), together = numbers_zero((size_t)MOST * N);
     numbers_as(&A, ENGINE_BF16), numbers_as(&B, ENGINE_BF16);
-    gemm_bf16_begin();
+    amx_begin();
     for (int i = 0; i < MOST; i++) gemm_bf16(1, N, K, A.h + i * K, K, B.h, N, alone.f + i * N, N, false);
     for (int m = 2; m <= MOST; m += 17) {
         gemm_bf16(m, N, K, A.h, K, B.h, N, together.f, N, false);
         assert_memory_equal(together.f, alone.f, (size_t)(m * N) * sizeof(float));
     }
-    gemm_bf16_end();
+    amx_end();
     numbers_free(&A), numbers_free(&B), numbers_free(&alone), numbers_free(&together);
 }
 

@@ -1,0 +1,179 @@
+#include "engine/amx.h"
+
+#include <stdatomic.h>
+#include <stddef.h>
+
+#include "engine/simd.h"
+#include "engine/tile.h"
+
+static _Atomic bool ready; // all engines of a process share it
+
+#if defined(__x86_64__) && defined(__linux__)
+#include <cpuid.h>
+#include <immintrin.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define TARGET_AMX __attribute__((target("amx-tile,amx-bf16,amx-int8")))
+enum { TILE = 16, STEP_BYTES = 64 }; // rows, and columns of 4 bytes, of a tile
+
+// Linux gives a process its tiles on demand (arch_prctl(2)).
+bool amx_prepare(void) {
+    enum { REQUEST_PERMISSION = 0x1023, TILE_DATA = 18 };
+    const unsigned needed = 1U << 22 | 1U << 24 | 1U << 25; // AMX-BF16, AMX-TILE, AMX-INT8
+    unsigned a, b, c, features;
+    bool have = __get_cpuid_count(7, 0, &a, &b, &c, &features) && (features & needed) == needed &&
+                syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
+    atomic_store(&ready, have);
+    return have;
+}
+
+// Tiles 0 to 3 hold C, two by two; 4 and 5 rows of A; 6 and 7 columns of B.
+typedef struct TileConfig {
+    uint8_t palette, start_row, reserved[14];
+    uint16_t row_bytes[16];
+    uint8_t rows[16];
+} TileConfig;
+
+static TileConfig configure(int rows, int columns) {
+    const int high[2] = {tile_min(rows, TILE), rows > TILE ? rows - TILE : 1};
+    const int wide[2] = {tile_min(columns, TILE), columns > TILE ? columns - TILE : 1};
+    TileConfig config = {.palette = 1};
+    for (int i = 0; i < 2; i++) {
+        for (int j = 0; j < 2; j++) {
+            config.rows[2 * i + j] = (uint8_t)high[i];
+            config.row_bytes[2 * i + j] = (uint16_t)(4 * wide[j]);
+        }
+        config.rows[4 + i] = (uint8_t)high[i];
+        config.row_bytes[4 + i] = STEP_BYTES;
+        config.rows[6 + i] = TILE;
+        config.row_bytes[6 + i] = (uint16_t)(4 * wide[i]);
+    }
+    return config;
+}
+
+TARGET_AMX static void use_tiles(int rows, int columns) {
+    const TileConfig config = configure(rows, columns);
+    __asm__ volatile("" : : "r"(&config) : "memory"); // gcc 12 believes that 8 bytes of it are read
+    _tile_loadconfig(&config);
+}
+
+void amx_begin(void) {
+    if (atomic_load_explicit(&ready, memory_order_relaxed)) use_tiles(2 * TILE, 2 * TILE);
+}
+
+TARGET_AMX static void release_tiles(void) {
+    _tile_release();
+}
+
+void amx_end(void) {
+    if (atomic_load_explicit(&ready, memory_order_relaxed)) release_tiles();
+}
+
+TARGET_AMX float amx_peak_bf16(double *flops) {
+    enum { STEPS = 100000 };
+    float sums[TILE * TILE];
+    use_tiles(2 * TILE, 2 * TILE);
+    for (int step = 0; step < STEPS; step++) { // on the zeros of fresh tiles
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_dpbf16ps(1, 4, 7);
+        _tile_dpbf16ps(2, 5, 6);
+        _tile_dpbf16ps(3, 5, 7);
+    }
+    _tile_stored(0, sums, sizeof(float) * TILE);
+    release_tiles();
+    *flops = 4.0 * 2 * TILE * TILE * (STEP_BYTES / 2) * STEPS;
+    return sums[0];
+}
+
+// A tile's number is part of the instruction.
+#define MULTIPLY_TILES(c, a, b)                                                                                        \
+    do {                                                                                                               \
+        if (integers)                                                                                                  \
+            _tile_dpbssd(c, a, b);                                                                                     \
+        else                                                                                                           \
+            _tile_dpbf16ps(c, a, b);                                                                                   \
+    } while (0)
+
+// Up to 2 TILE rows and columns of C, with all distances in bytes; `down`, `across`: more than TILE. These and
+// `integers` are constants where this is inlined.
+TARGET_AMX ENGINE_INLINE void block(bool integers, bool down, bool across, int steps, const char *A, size_t a,
+                                    const char *B, size_t b, char *C, size_t c, bool accumulate) {
+    if (accumulate) {
+        _tile_loadd(0, C, c);
+        if (across) _tile_loadd(1, C + 4 * TILE, c);
+        if (down) _tile_loadd(2, C + TILE * c, c);
+        if (down && across) _tile_loadd(3, C + TILE * c + 4 * TILE, c);
+    } else {
+        _tile_zero(0);
+        if (across) _tile_zero(1);
+        if (down) _tile_zero(2);
+        if (down && across) _tile_zero(3);
+    }
+    for (int i = 0; i < steps; i++, A += STEP_BYTES, B += TILE * b) {
+        _tile_loadd(6, B, b);
+        _tile_loadd(4, A, a);
+        MULTIPLY_TILES(0, 4, 6);
+        if (down) _tile_loadd(5, A + TILE * a, a);
+        if (down) MULTIPLY_TILES(2, 5, 6);
+        if (across) _tile_loadd(7, B + 4 * TILE, b);
+        if (across) MULTIPLY_TILES(1, 4, 7);
+        if (down && across) MULTIPLY_TILES(3, 5, 7);
+    }
+    _tile_stored(0, C, c);
+    if (across) _tile_stored(1, C + 4 * TILE, c);
+    if (down) _tile_stored(2, C + TILE * c, c);
+    if (down && across) _tile_stored(3, C + TILE * c + 4 * TILE, c);
+}
+
+TARGET_AMX ENGINE_INLINE void multiply(bool integers, int m, int n, int steps, const char *A, size_t a, const char *B,
+                                       size_t b, char *C, size_t c, bool accumulate) {
+    int rows = 2 * TILE, columns = 2 * TILE; // as configured
+    for (int j = 0; j < n; j += 2 * TILE) {
+        for (int i = 0; i < m; i += 2 * TILE) {
+            const int high = tile_min(2 * TILE, m - i), wide = tile_min(2 * TILE, n - j);
+            if (high != rows || wide != columns) use_tiles(rows = high, columns = wide);
+            const char *x = A + (size_t)i * a, *panel = B + 4 * (size_t)j;
+            char *y = C + (size_t)i * c + 4 * (size_t)j;
+            if (high > TILE && wide > TILE) {
+                block(integers, true, true, steps, x, a, panel, b, y, c, accumulate);
+            } else if (high > TILE) {
+                block(integers, true, false, steps, x, a, panel, b, y, c, accumulate);
+            } else if (wide > TILE) {
+                block(integers, false, true, steps, x, a, panel, b, y, c, accumulate);
+            } else {
+                block(integers, false, false, steps, x, a, panel, b, y, c, accumulate);
+            }
+        }
+    }
+    if (rows != 2 * TILE || columns != 2 * TILE) use_tiles(2 * TILE, 2 * TILE);
+}
+
+TARGET_AMX void amx_multiply_bf16(int m, int n, int steps, const void *A, int a, const void *B, int ldb, float *C,
+                                  int ldc, bool accumulate) {
+    multiply(false, m, n, steps, A, (size_t)a, B, 4 * (size_t)ldb, (char *)C, 4 * (size_t)ldc, accumulate);
+}
+
+TARGET_AMX void amx_multiply_int8(int m, int n, int steps, const void *A, int a, const void *B, int ldb, int32_t *C,
+                                  int ldc) {
+    multiply(true, m, n, steps, A, (size_t)a, B, 4 * (size_t)ldb, (char *)C, 4 * (size_t)ldc, false);
+}
+#else
+bool amx_prepare(void) {
+    return false;
+}
+void amx_begin(void) {}
+void amx_end(void) {}
+
+// Never called.
+void amx_multiply_bf16(int m, int n, int steps, const void *A, int a, const void *B, int ldb, float *C, int ldc,
+                       bool accumulate) {
+    (void)m, (void)n, (void)steps, (void)A, (void)a, (void)B, (void)ldb, (void)C, (void)ldc, (void)accumulate;
+}
+void amx_multiply_int8(int m, int n, int steps, const void *A, int a, const void *B, int ldb, int32_t *C, int ldc) {
+    (void)m, (void)n, (void)steps, (void)A, (void)a, (void)B, (void)ldb, (void)C, (void)ldc;
+}
+float amx_peak_bf16(double *flops) {
+    return (float)(*flops = 0);
+}
+#endif
