@@ -122,7 +122,7 @@ def keep_times(results, what, kind, size, precision, tried, best, ours, theirs, 
 
 def forms_tried(forms, precision, size):
     """bf16 without bf16 instructions takes the peer minutes a step: beyond the small size one formulation must do."""
-    return forms[:1] if precision == "bf16" and size != "small" else forms
+    return forms[:1] if precision == "bf16" and size != "small" and not sides.HAS_BF16 else forms
 
 
 def train(results, size, kind, precision):
@@ -143,7 +143,7 @@ def train(results, size, kind, precision):
 
 def draw(results, size, precision, batch):
     s, model = SIZES[size], model_path(size, "kind")
-    steps = s["drawing"][batch] if precision == "fp32" else 2
+    steps = s["drawing"][batch] if precision == "fp32" or sides.HAS_BF16 else 2
     arguments = ["--batch", batch, "--steps", steps, *precision_flag(precision)]
     chosen, best, tried = choose("sample", model, forms_tried(DRAWING_FORMS, precision, size), arguments)
     with tempfile.TemporaryDirectory() as folder:

@@ -15,6 +15,9 @@ KINDIT = os.environ.get("KINDIT", os.path.join(ROOT, "build", "kindit"))
 MODELS = os.path.join(ROOT, "build", "compare")
 LETTERS = os.path.join(ROOT, "models", "letters.safetensors")
 
+with open("/proc/cpuinfo", encoding="utf-8") as cpuinfo:
+    HAS_BF16 = bool(set(cpuinfo.read().split()) & {"avx512_bf16", "amx_bf16"})
+
 # batch of a training step, pairs of turns (kindit, peer) and steps in a turn; DDIM steps of a drawing by its batch
 SIZES = {
     "small": {"width": 192, "depth": 6, "heads": 6, "patch": 4, "channels": 1, "n_learngene": 80, "n_tailor": 2,

@@ -1,18 +1,17 @@
 #include "engine/amx.h"
 
+#if defined(__x86_64__) && defined(__linux__)
+#include <cpuid.h>
+#include <immintrin.h>
 #include <stdatomic.h>
 #include <stddef.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "engine/simd.h"
 #include "engine/tile.h"
 
 static _Atomic bool ready; // all engines of a process share it
-
-#if defined(__x86_64__) && defined(__linux__)
-#include <cpuid.h>
-#include <immintrin.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #define TARGET_AMX __attribute__((target("amx-tile,amx-bf16,amx-int8")))
 enum { TILE = 16, STEP_BYTES = 64 }; // rows, and columns of 4 bytes, of a tile

@@ -34,7 +34,11 @@ enum { DEPTH = 256 }; // rows of a panel of B that is copied
 #include "engine/gemm_plain.inc"
 
 #define TILE(name) name##_avx512
+#ifdef __clang__ // each says in its own way that vectors of 512 bits are wanted whole
+#define TILE_TARGET __attribute__((target("avx512f,avx512vl"), min_vector_width(512)))
+#else
 #define TILE_TARGET __attribute__((target("avx512f,avx512vl,prefer-vector-width=512")))
+#endif
 #define TILE_LANES 16
 #define TILE_ROWS 12
 #define TILE_VECTORS 2

@@ -4,9 +4,8 @@
 //
 //     bits   q              group           a row of n numbers is
 //     8      -127 .. 127    the whole row   n bytes, two's complement, and 1 scale
-//     4      -7 .. 7        32              (n + 1) / 2 bytes and ceil(n / 32) scales; byte i is q[2i] + 8 in its low
-//     half,
-//                                           q[2i + 1] + 8 in its high half (8 where an odd row has none)
+//     4      -7 .. 7        32              (n + 1) / 2 bytes and ceil(n / 32) scales; byte i is q[2i] + 8 in its
+//                                           low half, q[2i + 1] + 8 in its high (8 where an odd row has none)
 //
 // Writing takes scale = max |w| / 127 (or / 7) of the group, rounded to bfloat16, and q = w / scale to nearest, ties to
 // even. Readers take any q that fits and any scale from 0 to 2^120.

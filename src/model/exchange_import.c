@@ -101,6 +101,17 @@ static KinditStatus read_parameter(Import *m, const ParamSpec *spec, bool is_lab
     return KINDIT_OK;
 }
 
+// NaN where a number is none.
+static double largest_difference(size_t n, const float *a, const float *b) {
+    double largest = 0;
+    for (size_t i = 0; i < n; i++) {
+        const double apart = fabs((double)a[i] - (double)b[i]);
+        if (isnan(apart)) return apart;
+        if (apart > largest) largest = apart;
+    }
+    return largest;
+}
+
 // The original code's fixed table: kindit computes it, and so it must be that one.
 static KinditStatus check_positions(Import *m) {
     const DitConfig *config = &m->dit->config;
@@ -114,7 +125,7 @@ static KinditStatus check_positions(Import *m) {
     if (!status) status = memory_alloc(m->source->ctx, n, sizeof *found, &found);
     if (!status) status = read_floats(m, tensor, 0, n, found);
     if (!status) dit_position_table(config, expected);
-    for (size_t i = 0; i < n && !status; i++) largest = fmax(largest, fabs((double)found[i] - (double)expected[i]));
+    if (!status) largest = largest_difference(n, found, expected);
     if (!status && !(largest <= position_tolerance))
         status = context_fail(
             m->source->ctx, KINDIT_ERROR_UNSUPPORTED,
