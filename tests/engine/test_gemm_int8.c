@@ -44,9 +44,11 @@ static Int8Operand operand_of(const Bytes *bytes, int ld) {
 // Sums are exact; their scaling and the addition to C round each once in either, or the addition once in all.
 static void check(int m, int n, int k, bool accumulate) {
     const int padded = tile_round(k, INT8_STEP), lda = padded + MARGIN, ldb = n + MARGIN, ldc = n + MARGIN;
-    Bytes A = bytes_random((size_t)(lda * m), m, 1), B = bytes_random((size_t)(ldb * padded), n, 2);
+    Bytes A = bytes_random((size_t)lda * (size_t)m, m, 1);
+    Bytes B = bytes_random((size_t)ldb * (size_t)padded, n, 2);
     Numbers C = numbers_random((size_t)(ldc * m), 3), twin = numbers_random((size_t)(ldc * m), 3);
-    memset(B.q + ldb * k, 0, (size_t)(ldb * (padded - k))); // beyond the last term A holds anything
+    memset(B.q + (size_t)ldb * (size_t)k, 0,
+           (size_t)ldb * (size_t)(padded - k)); // beyond the last term A holds anything
     for (int i = 0; i < m && !accumulate; i++) {
         for (int j = 0; j < n; j++) C.f[i * ldc + j] = NAN; // must be overwritten, never read
     }
