@@ -1,5 +1,5 @@
 # Drawing by products of 8-bit integers: the same bytes whatever the threads and the batch, close to what float32 draws, and
-# float32 itself where the processor has none.
+# float32 itself where the processor has none. And that bf16 reaches the drawing.
 source "$(dirname "$0")/lib.sh"
 make_dataset "$scratch/data"
 train "$scratch/data" "$scratch/run"
@@ -11,6 +11,8 @@ draw float
 draw one --int8 --threads 1
 draw two --int8 --threads 2 --batch 2
 same one two "threads or the batch change what integers draw"
+draw bf16 --bf16
+! cmp -s "$scratch/bf16.npy" "$scratch/float.npy" || fail "--bf16 changes no bit: it does not reach the drawing"
 KINDIT_INT8=none draw none --int8
 same float none "without products of integers it is not float32 that draws"
 KINDIT_INT8=abacus expect_code 2 "$KINDIT" sample "$scratch/model.safetensors" --int8 --n 1 --steps 1 -o "$scratch/x.npy"
