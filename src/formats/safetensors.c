@@ -162,10 +162,14 @@ KinditStatus safetensors_parse(Safetensors *out, KinditContext *ctx, const char 
 }
 
 KinditStatus safetensors_open(Safetensors *out, KinditContext *ctx, const char *path) {
+    return safetensors_open_as(out, ctx, path, safetensors_parse);
+}
+
+KinditStatus safetensors_open_as(Safetensors *out, KinditContext *ctx, const char *path, SafetensorsParse parse) {
     *out = (Safetensors){0};
     FileMap map;
     TRY(file_map(&map, ctx, path));
-    KinditStatus status = safetensors_parse(out, ctx, path, map.data, map.size);
+    KinditStatus status = parse(out, ctx, path, map.data, map.size);
     if (status)
         file_unmap(&map);
     else

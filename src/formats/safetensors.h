@@ -45,6 +45,11 @@ const char *tensor_shape_text(char out[TENSOR_SHAPE_TEXT], int n_dims, const int
 KinditStatus safetensors_open(Safetensors *out, KinditContext *ctx, const char *path);
 // The same over bytes in memory (not copied, must outlive *out); `name` stands for the path in messages.
 KinditStatus safetensors_parse(Safetensors *out, KinditContext *ctx, const char *name, const void *data, size_t size);
+// How safetensors_parse, or what reads another format as such a set of tensors (torch_file.h), takes its bytes; and
+// safetensors_open for it.
+typedef KinditStatus (*SafetensorsParse)(Safetensors *out, KinditContext *ctx, const char *name, const void *data,
+                                         size_t size);
+KinditStatus safetensors_open_as(Safetensors *out, KinditContext *ctx, const char *path, SafetensorsParse parse);
 void safetensors_close(Safetensors *file);
 
 const Tensor *safetensors_find(const Safetensors *file, const char *name);  // NULL when absent

@@ -260,13 +260,5 @@ KinditStatus torch_file_parse(Safetensors *out, KinditContext *ctx, const char *
 }
 
 KinditStatus torch_file_open(Safetensors *out, KinditContext *ctx, const char *path) {
-    *out = (Safetensors){0};
-    FileMap map;
-    TRY(file_map(&map, ctx, path));
-    KinditStatus status = torch_file_parse(out, ctx, path, map.data, map.size);
-    if (status)
-        file_unmap(&map);
-    else
-        out->map = map;
-    return status;
+    return safetensors_open_as(out, ctx, path, torch_file_parse);
 }

@@ -3,35 +3,7 @@
 #include <math.h>
 
 #include "kind/assemble.h"
-#include "kind/decompose.h"
-#include "model/models.h"
-
-typedef struct Fixture {
-    Scratch *scratch;
-    KinditContext *ctx;
-    Engine *engine;
-    Model *model;
-    char parts[1024], whole[1024], out[1024];
-} Fixture;
-
-static Fixture fixture_open(void **state) {
-    Fixture f = {.scratch = *state};
-    f.ctx = f.scratch->ctx;
-    assert_ok(f.ctx, engine_create(&f.engine, f.ctx));
-    DitConfig config = models_config(true);
-    f.model = models_create(f.ctx, f.engine, &config);
-    strcpy(f.parts, scratch_path(f.scratch, "parts"));
-    strcpy(f.whole, scratch_path(f.scratch, "whole"));
-    strcpy(f.out, scratch_path(f.scratch, "out.safetensors"));
-    assert_ok(f.ctx, decompose_write(f.model, f.ctx, f.parts, STORAGE_F32, false));
-    assert_ok(f.ctx, model_write(f.model, f.whole, STORAGE_F32, false));
-    return f;
-}
-
-static void fixture_close(Fixture *f) {
-    model_close(&f->model);
-    engine_close(&f->engine);
-}
+#include "kind/fixture.h"
 
 static int64_t tensor_bytes(Fixture *f, const char *path) {
     Safetensors file;
@@ -71,7 +43,7 @@ static void check_source(Fixture *f, const char *source, StorageType type) {
 }
 
 static void test_sources(void **state) {
-    Fixture f = fixture_open(state);
+    Fixture f = fixture_open_both(state, "whole");
     for (int type = 0; type < STORAGE_TYPES; type++) check_source(&f, f.parts, (StorageType)type);
     check_source(&f, f.whole, STORAGE_F32);
     fixture_close(&f);
@@ -79,7 +51,7 @@ static void test_sources(void **state) {
 
 // All classes back together give the file of the model that was taken apart.
 static void test_all_is_the_model(void **state) {
-    Fixture f = fixture_open(state);
+    Fixture f = fixture_open_both(state, "whole");
     Assembly assembly = open_assembly(&f, f.parts, NULL);
     const BudgetChoice all = assembly_everything(&assembly);
     assert_ok(f.ctx, assembly_write(&assembly, &all, f.out, false));
@@ -104,7 +76,7 @@ static void expected_sizes(int64_t *learngene, int64_t *tailor) {
 
 // Where to lose any component is to lose too much, a budget chooses among classes alone.
 static void test_budgets(void **state) {
-    Fixture f = fixture_open(state);
+    Fixture f = fixture_open_both(state, "whole");
     Assembly assembly = open_assembly(&f, f.parts, "c-1.x,b,a,d");
     const StorageType f32 = STORAGE_F32, both[] = {STORAGE_F32, STORAGE_BF16};
     int64_t learngene, tailor;
@@ -157,7 +129,7 @@ static double energy_of(const Linear *linear, const float *shared, int k) {
 
 // Of every factored matrix the weakest component of the learngene goes, and the others stay as they are.
 static void test_weakest_goes(void **state) {
-    Fixture f = fixture_open(state);
+    Fixture f = fixture_open_both(state, "whole");
     Assembly assembly = open_assembly(&f, f.parts, NULL);
     const Dit *full = f.model->dit;
     Model *cut;
@@ -200,7 +172,7 @@ static void test_weakest_goes(void **state) {
 // What is cut away might as well have been zero: a model whose weakest tailor components have s = 0 merges to the same
 // matrices as the same model without them.
 static void test_cut_is_zero(void **state) {
-    Fixture f = fixture_open(state);
+    Fixture f = fixture_open_both(state, "whole");
     Energy energy;
     Model *cut;
     assert_ok(f.ctx, energy_measure(&energy, f.model));
@@ -237,7 +209,7 @@ static void test_cut_is_zero(void **state) {
 
 // What rounding loses lies between nothing and all, and more with fewer bits.
 static void test_rounding(void **state) {
-    Fixture f = fixture_open(state);
+    Fixture f = fixture_open_both(state, "whole");
     double loss[STORAGE_TYPES];
     for (int type = 0; type < STORAGE_TYPES; type++)
         assert_ok(f.ctx, energy_measure_rounding(&loss[type], f.model, (StorageType)type));
@@ -250,7 +222,7 @@ static void test_rounding(void **state) {
 }
 
 static void test_refusals(void **state) {
-    Fixture f = fixture_open(state);
+    Fixture f = fixture_open_both(state, "whole");
     Assembly assembly;
     const AssemblyMemory memory = {made_memory, NULL};
     assert_fails(f.ctx, assembly_open(&assembly, f.ctx, f.engine, f.parts, "a,q", memory), KINDIT_ERROR_ARGUMENT,

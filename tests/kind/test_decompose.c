@@ -3,34 +3,13 @@
 
 #include <dirent.h>
 
-#include "model/models.h"
+#include "kind/fixture.h"
 
 enum { N = 4 };
 static const int all[N] = {0, 1, 2, 3};
 
-typedef struct Fixture {
-    Scratch *scratch;
-    KinditContext *ctx;
-    Engine *engine;
-    Model *model;
-} Fixture;
-
-static Fixture fixture_open(void **state) {
-    Fixture f = {.scratch = *state};
-    f.ctx = f.scratch->ctx;
-    assert_ok(f.ctx, engine_create(&f.engine, f.ctx));
-    DitConfig config = models_config(true);
-    f.model = models_create(f.ctx, f.engine, &config);
-    return f;
-}
-
-static void fixture_close(Fixture *f) {
-    model_close(&f->model);
-    engine_close(&f->engine);
-}
-
 static void check_parts(void **state, StorageType type) {
-    Fixture f = fixture_open(state);
+    Fixture f = fixture_open(state, true);
     Model *read;
     const char *folder = scratch_path(f.scratch, "parts");
     assert_ok(f.ctx, decompose_write(f.model, f.ctx, folder, type, true));
@@ -60,7 +39,7 @@ static void test_parts_of_every_type(void **state) {
 }
 
 static void test_missing_tailors(void **state) {
-    Fixture f = fixture_open(state);
+    Fixture f = fixture_open(state, true);
     Model *read;
     char folder[1024];
     strcpy(folder, scratch_path(f.scratch, "parts"));
@@ -75,7 +54,7 @@ static void test_missing_tailors(void **state) {
 }
 
 static void test_parts_alone(void **state) {
-    Fixture f = fixture_open(state);
+    Fixture f = fixture_open(state, true);
     Model *read, *folder;
     assert_ok(f.ctx, decompose_write(f.model, f.ctx, scratch_path(f.scratch, "parts"), STORAGE_F32, false));
     assert_ok(f.ctx, model_open(&folder, f.ctx, f.engine, f.scratch->path, NULL));
@@ -99,7 +78,7 @@ static void copy_file(Fixture *f, const char *from, const char *to) {
 
 // A tailor of another learngene, of another class, or with one bit turned; a learngene with one bit turned.
 static void test_foreign_and_damaged_parts(void **state) {
-    Fixture f = fixture_open(state);
+    Fixture f = fixture_open(state, true);
     Model *read;
     DitConfig config = models_config(true);
     assert_ok(f.ctx, decompose_write(f.model, f.ctx, scratch_path(f.scratch, "one"), STORAGE_F32, false));
@@ -148,7 +127,7 @@ static void test_config_of_a_folder(void **state) {
         {"tailors/a.safetensors", "tailors/A.safetensors", "\"tailors/a.safetensors\" is missing"},
         {"\"kind\":\t\"kind\"", "\"kind\":\t\"dense\"", "n_learngene"},
     };
-    Fixture f = fixture_open(state);
+    Fixture f = fixture_open(state, true);
     Model *read;
     for (size_t i = 0; i < sizeof edits / sizeof *edits; i++) {
         assert_ok(f.ctx, decompose_write(f.model, f.ctx, scratch_path(f.scratch, "parts"), STORAGE_F32, true));
@@ -171,7 +150,7 @@ static int count_entries(const char *path) {
 }
 
 static void test_refusals(void **state) {
-    Fixture f = fixture_open(state);
+    Fixture f = fixture_open(state, true);
     Model *dense;
     DitConfig config = models_config(false);
     assert_ok(f.ctx, model_create(&dense, f.ctx, f.engine, &config, test_classes, 1));

@@ -4,26 +4,7 @@
 #include <math.h>
 
 #include "engine/svd.h"
-#include "model/models.h"
-
-typedef struct Fixture {
-    KinditContext *ctx;
-    Engine *engine;
-    Model *model;
-} Fixture;
-
-static Fixture fixture_open(void **state, bool factored) {
-    Fixture f = {.ctx = ((Scratch *)*state)->ctx};
-    assert_ok(f.ctx, engine_create(&f.engine, f.ctx));
-    DitConfig config = models_config(factored);
-    f.model = models_create(f.ctx, f.engine, &config);
-    return f;
-}
-
-static void fixture_close(Fixture *f) {
-    model_close(&f->model);
-    engine_close(&f->engine);
-}
+#include "kind/fixture.h"
 
 // A build without LAPACK says so, and has nothing to test.
 static bool has_svd(KinditContext *ctx) {

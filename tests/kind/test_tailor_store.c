@@ -2,40 +2,12 @@
 // several threads at once. tests/e2e/test_swap.sh draws with them.
 #include <pthread.h>
 
-#include "kind/decompose.h"
+#include "kind/fixture.h"
 #include "model/model_tailors.h"
-#include "model/models.h"
 #include "model/tailor_hold.h"
 
 enum { N = 4 };
 static const int all[N] = {0, 1, 2, 3};
-
-typedef struct Fixture {
-    Scratch *scratch;
-    KinditContext *ctx;
-    Engine *engine;
-    Model *model;     // as it was made
-    char parts[1024]; // taken apart
-    char whole[1024]; // and in one file
-} Fixture;
-
-static Fixture fixture_open(void **state) {
-    Fixture f = {.scratch = *state};
-    f.ctx = f.scratch->ctx;
-    assert_ok(f.ctx, engine_create(&f.engine, f.ctx));
-    DitConfig config = models_config(true);
-    f.model = models_create(f.ctx, f.engine, &config);
-    strcpy(f.parts, scratch_path(f.scratch, "parts"));
-    strcpy(f.whole, scratch_path(f.scratch, "whole.safetensors"));
-    assert_ok(f.ctx, decompose_write(f.model, f.ctx, f.parts, STORAGE_F32, false));
-    assert_ok(f.ctx, model_write(f.model, f.whole, STORAGE_F32, false));
-    return f;
-}
-
-static void fixture_close(Fixture *f) {
-    model_close(&f->model);
-    engine_close(&f->engine);
-}
 
 // The vectors of a tailor, padding apart, are the same.
 static bool same_tailor(const ParamLayout *layout, const float *a, const float *b) {
@@ -65,7 +37,7 @@ static void assert_weights(Fixture *f, const Model *model, const int *classes, i
 }
 
 static void test_same_weights(void **state) {
-    Fixture f = fixture_open(state);
+    Fixture f = fixture_open_both(state, "whole.safetensors");
     Model *model;
     const char *const paths[2] = {f.parts, f.whole};
     for (int limited = 0; limited < 2; limited++)
@@ -83,7 +55,7 @@ static void test_same_weights(void **state) {
 }
 
 static void test_dense(void **state) {
-    Fixture f = fixture_open(state);
+    Fixture f = fixture_open_both(state, "whole.safetensors");
     Model *model;
     DitConfig config = models_config(false);
     model_close(&f.model);
@@ -99,7 +71,7 @@ static void test_dense(void **state) {
 
 // Under a limit no more tailors are in memory than were reserved, the one not held for the longest time leaves first.
 static void test_limit(void **state) {
-    Fixture f = fixture_open(state);
+    Fixture f = fixture_open_both(state, "whole.safetensors");
     Model *model;
     TailorHold hold;
     f.ctx->settings.memory = INT64_MAX;
@@ -125,7 +97,7 @@ static void test_limit(void **state) {
 }
 
 static void test_add_and_drop(void **state) {
-    Fixture f = fixture_open(state);
+    Fixture f = fixture_open_both(state, "whole.safetensors");
     Model *one, *other;
     assert_ok(f.ctx, model_open_shared(&one, f.ctx, f.engine, f.parts, "b"));
     assert_ok(f.ctx, model_share(&other, f.ctx, f.engine, one));
@@ -147,7 +119,7 @@ static void test_add_and_drop(void **state) {
 }
 
 static void test_refusals(void **state) {
-    Fixture f = fixture_open(state);
+    Fixture f = fixture_open_both(state, "whole.safetensors");
     Model *model, *foreign;
     DitConfig config = models_config(true);
     assert_ok(f.ctx, model_create(&foreign, f.ctx, f.engine, &config, test_classes, 99));
@@ -216,7 +188,7 @@ static void *work(void *data) {
 
 static void test_threads(void **state) {
     enum { THREADS = 4 };
-    Fixture f = fixture_open(state);
+    Fixture f = fixture_open_both(state, "whole.safetensors");
     Worker workers[THREADS] = {0};
     Model *model;
     f.ctx->settings.memory = INT64_MAX;

@@ -1,35 +1,9 @@
 // Tailors dropped into a decomposed folder whose config does not list them: what fits joins, what does not is refused
 // with a message that names both sides.
 #include "base/json.h"
-#include "kind/decompose.h"
-#include "model/models.h"
+#include "kind/fixture.h"
 
 enum { N = 4 };
-
-typedef struct Fixture {
-    Scratch *scratch;
-    KinditContext *ctx;
-    Engine *engine;
-    Model *model;
-    char folder[1024];
-} Fixture;
-
-// All four classes taken apart in "parts".
-static Fixture fixture_open(void **state) {
-    Fixture f = {.scratch = *state};
-    f.ctx = f.scratch->ctx;
-    assert_ok(f.ctx, engine_create(&f.engine, f.ctx));
-    DitConfig config = models_config(true);
-    f.model = models_create(f.ctx, f.engine, &config);
-    strcpy(f.folder, scratch_path(f.scratch, "parts"));
-    assert_ok(f.ctx, decompose_write(f.model, f.ctx, f.folder, STORAGE_F32, false));
-    return f;
-}
-
-static void fixture_close(Fixture *f) {
-    model_close(&f->model);
-    engine_close(&f->engine);
-}
 
 static void copy_part(Fixture *f, const char *from, const char *to) {
     FileMap map;
@@ -42,7 +16,7 @@ static void copy_part(Fixture *f, const char *from, const char *to) {
 static void unlist_d(Fixture *f) {
     char path[1024];
     cJSON *config;
-    assert_ok(f->ctx, file_path(path, f->ctx, "%s/config.json", f->folder));
+    assert_ok(f->ctx, file_path(path, f->ctx, "%s/config.json", f->parts));
     assert_ok(f->ctx, json_read(&config, f->ctx, path));
     cJSON_DeleteItemFromArray(cJSON_GetObjectItem(config, "classes"), N - 1);
     cJSON_DeleteItemFromObject(cJSON_GetObjectItem(config, "sha256"), "tailors/d.safetensors");
@@ -51,13 +25,13 @@ static void unlist_d(Fixture *f) {
 }
 
 static void test_unlisted(void **state) {
-    Fixture f = fixture_open(state);
+    Fixture f = fixture_open_parts(state);
     Model *read;
     unlist_d(&f);
-    assert_ok(f.ctx, model_open(&read, f.ctx, f.engine, f.folder, NULL));
+    assert_ok(f.ctx, model_open(&read, f.ctx, f.engine, f.parts, NULL));
     models_assert_equal(read, f.model, (int[]){0, 1, 2, 3}, N, STORAGE_F32); // its name too, which only the file knows
     model_close(&read);
-    assert_ok(f.ctx, model_open(&read, f.ctx, f.engine, f.folder, "Letter D,a"));
+    assert_ok(f.ctx, model_open(&read, f.ctx, f.engine, f.parts, "Letter D,a"));
     models_assert_equal(read, f.model, (int[]){3, 0}, 2, STORAGE_F32);
     model_close(&read);
     fixture_close(&f);
@@ -65,31 +39,31 @@ static void test_unlisted(void **state) {
 
 // What lies in tailors/ and is not asked for hinders nobody.
 static void test_only_what_is_asked_for(void **state) {
-    Fixture f = fixture_open(state);
+    Fixture f = fixture_open_parts(state);
     Model *read;
     copy_part(&f, "parts/config.json", "parts/tailors/noise.safetensors");
     copy_part(&f, "parts/config.json", "parts/tailors/.hidden.safetensors");
     copy_part(&f, "parts/config.json", "parts/tailors/notes.txt");
-    assert_ok(f.ctx, model_open(&read, f.ctx, f.engine, f.folder, "a,b"));
+    assert_ok(f.ctx, model_open(&read, f.ctx, f.engine, f.parts, "a,b"));
     model_close(&read);
-    assert_fails(f.ctx, model_open(&read, f.ctx, f.engine, f.folder, "noise"), KINDIT_ERROR_FORMAT,
+    assert_fails(f.ctx, model_open(&read, f.ctx, f.engine, f.parts, "noise"), KINDIT_ERROR_FORMAT,
                  "tailors/noise.safetensors: not a safetensors file");
-    assert_fails(f.ctx, model_open(&read, f.ctx, f.engine, f.folder, NULL), KINDIT_ERROR_FORMAT, "noise.safetensors");
+    assert_fails(f.ctx, model_open(&read, f.ctx, f.engine, f.parts, NULL), KINDIT_ERROR_FORMAT, "noise.safetensors");
     copy_part(&f, "parts/config.json", "parts/tailors/a b.safetensors");
-    assert_fails(f.ctx, model_open(&read, f.ctx, f.engine, f.folder, "a"), KINDIT_ERROR_FORMAT,
+    assert_fails(f.ctx, model_open(&read, f.ctx, f.engine, f.parts, "a"), KINDIT_ERROR_FORMAT,
                  "tailors/a b.safetensors: class id \"a b\"");
     fixture_close(&f);
 }
 
 static void expect_both(Fixture *f, const char *classes, const char *one, const char *other) {
     Model *read;
-    assert_fails(f->ctx, model_open(&read, f->ctx, f->engine, f->folder, classes), KINDIT_ERROR_FORMAT, one);
+    assert_fails(f->ctx, model_open(&read, f->ctx, f->engine, f->parts, classes), KINDIT_ERROR_FORMAT, one);
     if (!strstr(kindit_context_message(f->ctx), other))
         fail_msg("\"%s\" lacks \"%s\"", kindit_context_message(f->ctx), other);
 }
 
 static void test_class_twice(void **state) {
-    Fixture f = fixture_open(state);
+    Fixture f = fixture_open_parts(state);
     copy_part(&f, "parts/tailors/a.safetensors", "parts/tailors/again.safetensors");
     expect_both(&f, "again", "class \"a\" twice", "tailors/again.safetensors");
     expect_both(&f, NULL, "parts/tailors/a.safetensors", "tailors/again.safetensors");
@@ -103,7 +77,7 @@ static void test_class_twice(void **state) {
 }
 
 static void test_other_learngene(void **state) {
-    Fixture f = fixture_open(state);
+    Fixture f = fixture_open_parts(state);
     Model *other;
     DitConfig config = models_config(true);
     assert_ok(f.ctx, model_create(&other, f.ctx, f.engine, &config,
@@ -139,7 +113,7 @@ static void test_mismatched_headers(void **state) {
         {"\"part\":\"tailor\"", "\"part\":\"mirror\"", "tailors/d.safetensors: not a tailor", "mirror"},
         {"\"blocks.1.attn.q.s\"", "\"blocks.1.attn.q.t\"", "tailors/d.safetensors: tensor", "blocks.1.attn.q.t"},
     };
-    Fixture f = fixture_open(state);
+    Fixture f = fixture_open_parts(state);
     char tailor[1024];
     unlist_d(&f);
     strcpy(tailor, scratch_path(f.scratch, "parts/tailors/d.safetensors"));
@@ -148,7 +122,7 @@ static void test_mismatched_headers(void **state) {
         copy_part(&f, "d", "parts/tailors/d.safetensors");
         models_edit(f.ctx, tailor, edits[i].old, edits[i].new);
         Model *read;
-        if (!model_open(&read, f.ctx, f.engine, f.folder, "d")) fail_msg("opens: %s", edits[i].new);
+        if (!model_open(&read, f.ctx, f.engine, f.parts, "d")) fail_msg("opens: %s", edits[i].new);
         const char *message = kindit_context_message(f.ctx);
         if (!strstr(message, edits[i].one) || !strstr(message, edits[i].other))
             fail_msg("%s: \"%s\"", edits[i].new, message);
