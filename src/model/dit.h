@@ -35,6 +35,8 @@ DitConfig dit_config_default(void); // DiT-S/2 of 32x32, 4 channels, learned sig
 KinditStatus dit_config_check(const DitConfig *config, KinditContext *ctx);
 int dit_config_tokens(const DitConfig *config);
 int dit_config_out_channels(const DitConfig *config);
+// Sets N_G and N_T in the paper's proportions: 53/128 of the width, and width / 256 (at least 1) for each class.
+void dit_config_usual_factors(DitConfig *config);
 // Heads of the preset of this width and depth, 0 when there is none.
 int dit_config_usual_heads(int width, int depth);
 // table (tokens, width) = the fixed positions, DiT's get_2d_sincos_pos_embed: the first half of a row encodes the
@@ -74,6 +76,7 @@ typedef struct DitCounts {
     int64_t shared;         // all else that travels with it: biases, embeddings, adaLN, null row
     int64_t tailor;         // one class: its components and label row
     int64_t label_rows;     // the label table, (n_classes + 1) * D
+    int64_t trained;        // of the total, what is not frozen
     int64_t position;       // the frozen sin-cos table (not stored, in none of the counts above)
     double flops_linear;    // one image through the linear layers
     double flops_attention; // QK^T and AV
@@ -118,7 +121,8 @@ typedef struct DitBatch {
 
 // output (n, C or 2C, S, S).
 void dit_forward(const Dit *dit, DitWorkspace *workspace, const float *shared, const DitBatch *batch, float *output);
-// After dit_forward with the same batch on a training workspace. Adds to dshared and batch->gate->dtailor.
+// After dit_forward with the same batch on a training workspace. Adds to dshared (params_trained floats, or NULL) and
+// to batch->gate->dtailor; what is frozen gets no gradient, nor is one computed for it.
 void dit_backward(const Dit *dit, DitWorkspace *workspace, const float *shared, const DitBatch *batch,
                   const float *doutput, float *dshared);
 

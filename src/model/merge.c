@@ -14,9 +14,7 @@ typedef struct Merge {
 static const ParamSpec *find_spec(const ParamLayout *layout, const char *linear, const char *what) {
     char name[PARAM_NAME_SIZE + 16];
     snprintf(name, sizeof name, "%s.%s", linear, what);
-    for (int i = 0; i < layout->n_specs; i++)
-        if (strcmp(layout->specs[i].name, name) == 0) return &layout->specs[i];
-    return NULL; // every linear has both a weight (when dense) and a bias
+    return params_find(layout, name); // every linear has both a weight (when dense) and a bias
 }
 
 // Rows first_row .. of the dense layer `to` become the merged layer `from`.
@@ -85,7 +83,7 @@ KinditStatus model_merge(Model **out, const Model *model, int class_index) {
     config.n_learngene = config.n_tailor = 0;
     config.n_classes = class_index >= 0;
     TRY(model_create_blank(out, model->ctx, model->engine, &config,
-                           class_index >= 0 ? &model->classes[class_index] : NULL, model->config));
+                           class_index >= 0 ? &model->classes[class_index] : NULL, model->config, 0));
     Merge merge = {.ctx = model->ctx, .from = model->dit, .to = (*out)->dit};
     KinditStatus status = merge_vectors(&merge, model, *out, class_index);
     memory_free(&merge.shared);
