@@ -56,9 +56,10 @@ static KinditStatus open_files(TrainLog *log, int64_t step) {
     return tensorboard_open(&log->board, log->ctx, log->run);
 }
 
-KinditStatus train_log_open(TrainLog *out, KinditContext *ctx, const char *run, const TrainSettings *settings,
-                            double flops_per_image, int64_t step) {
-    *out = (TrainLog){.ctx = ctx, .settings = settings, .flops_per_image = flops_per_image, .began = clock_seconds()};
+KinditStatus train_log_open(TrainLog *out, KinditContext *ctx, const char *run, const char *task,
+                            const TrainSettings *settings, double flops_per_image, int64_t step) {
+    *out = (TrainLog){
+        .ctx = ctx, .settings = settings, .task = task, .flops_per_image = flops_per_image, .began = clock_seconds()};
     KinditStatus status = file_path(out->run, ctx, "%s", run);
     if (!status) status = open_files(out, step);
     if (status) train_log_close(out);
@@ -123,7 +124,7 @@ KinditStatus train_log_step(TrainLog *log, const StepReport *report) {
     train_log_summary(log, &mean);
     snprintf(text, sizeof text, "loss %.4f  %.0f images/s  %.1f GFLOP/s", mean.loss, mean.images_per_second,
              mean.flops_per_second / 1e9);
-    KinditProgress progress = {.task = "pretrain",
+    KinditProgress progress = {.task = log->task,
                                .done = report->step,
                                .total = log->settings->steps,
                                .seconds = clock_seconds() - log->began,

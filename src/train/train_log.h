@@ -19,6 +19,7 @@ typedef struct StepReport {
 typedef struct TrainLog {
     KinditContext *ctx;
     const TrainSettings *settings;
+    const char *task; // what progress calls it
     char run[1024];
     FILE *csv;
     Tensorboard *board;
@@ -32,8 +33,8 @@ typedef struct TrainLog {
 
 // Opens run/metrics.csv for appending, without the rows beyond `step` (a run that was cut off had gone further than its
 // checkpoint), and a new file of TensorBoard events. On failure nothing is held.
-KinditStatus train_log_open(TrainLog *out, KinditContext *ctx, const char *run, const TrainSettings *settings,
-                            double flops_per_image, int64_t step);
+KinditStatus train_log_open(TrainLog *out, KinditContext *ctx, const char *run, const char *task,
+                            const TrainSettings *settings, double flops_per_image, int64_t step);
 void train_log_close(TrainLog *log);
 
 // Progress after every step; a row, scalars and a log line after every settings->log_every of them and after the last.

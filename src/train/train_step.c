@@ -17,7 +17,7 @@ void train_step_count(const Dit *dit, int batch, int accumulate, size_t *gradien
     const size_t in = sample_floats(config, config->channels);
     const size_t out = sample_floats(config, dit_config_out_channels(config));
     const size_t tailors = (size_t)slots_needed(dit, batch, accumulate) * dit->layout.n_tailor;
-    *gradient_bytes = (dit->layout.n_shared + tailors) * sizeof(float);
+    *gradient_bytes = (params_trained(&dit->layout) + tailors) * sizeof(float);
     *buffer_bytes = (size_t)batch * (in + 2 * out + 1) * sizeof(float);
 }
 
@@ -62,7 +62,7 @@ static KinditStatus open_buffers(TrainStep *step, int accumulate, DitMode mode) 
                     slots_needed(dit, step->batch, accumulate), dit->layout.n_tailor, true));
     TRY(open_micro_gate(&step->micro, ctx, batch, (size_t)step->gate.max_slots));
     TRY(loss_batch_create(&step->diffusion, ctx, step->batch));
-    TRY(engine_alloc(engine, dit->layout.n_shared, &step->dshared));
+    TRY(engine_alloc(engine, params_trained(&dit->layout), &step->dshared));
     TRY(engine_alloc(engine, batch * in, &step->xt));
     TRY(engine_alloc(engine, batch * out, &step->output));
     TRY(engine_alloc(engine, batch * out, &step->doutput));
@@ -104,7 +104,7 @@ void train_step_close(TrainStep *step) {
 }
 
 void train_step_begin(TrainStep *step) {
-    engine_zero(step->model->engine, step->dshared, step->model->dit->layout.n_shared);
+    engine_zero(step->model->engine, step->dshared, params_trained(&step->model->dit->layout));
     gate_reset(&step->gate);
 }
 
@@ -134,7 +134,7 @@ void train_step_accumulate(TrainStep *step, const float *x0, const float *noise,
 double train_step_gradient_norm(const TrainStep *step) {
     const ParamLayout *layout = &step->model->dit->layout;
     Engine *engine = step->model->engine;
-    double sum = engine_sum_squares(engine, layout->n_shared, step->dshared);
+    double sum = engine_sum_squares(engine, params_trained(layout), step->dshared);
     for (int slot = 0; slot < step->gate.gate.n_slots; slot++)
         sum += engine_sum_squares(engine, layout->n_tailor, step->gate.dtailor[slot]);
     return sqrt(sum);

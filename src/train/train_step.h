@@ -7,7 +7,7 @@
 //     norm = train_step_gradient_norm(&step);         // is it finite?
 //     train_step_update(&step, &optimizer, lr);
 //
-// Gradients lie in step.dshared (layout->n_shared floats, engine memory) and, for the class c whose slot is
+// Gradients lie in step.dshared (params_gradient's places, engine memory) and, for the class c whose slot is
 // s = step.gate.class_slot[c] >= 0, in step.gate.dtailor[s] (layout->n_tailor floats).
 #ifndef TRAIN_TRAIN_STEP_H
 #define TRAIN_TRAIN_STEP_H
@@ -35,7 +35,7 @@ typedef struct TrainStep {
     float *t;                     // (batch) engine memory
     float *t_host;                // (batch)
     float *mse, *vlb; // (batch) host: of each sample of the last micro-batch; vlb is 0 without learned sigma
-    float *dshared;   // gradient of the shared vector, engine memory
+    float *dshared;   // (params_trained) gradient of the shared vector, engine memory
 } TrainStep;
 
 // Reserves all that steps of `accumulate` micro-batches of up to `batch` samples need; what follows allocates nothing.
