@@ -9,9 +9,10 @@ const Command *const cli_commands[] = {
 };
 #else
 const Command *const cli_commands[] = {
-    &command_data,      &command_pretrain, &command_sample, &command_decompose, &command_assemble,
-    &command_factorize, &command_export,   &command_import, &command_eval,      &command_info,
-    &command_bench,     &command_debug,    &command_report, &command_help,      NULL,
+    &command_data,      &command_pretrain, &command_adapt,     &command_sample,
+    &command_decompose, &command_assemble, &command_factorize, &command_export,
+    &command_import,    &command_eval,     &command_info,      &command_bench,
+    &command_debug,     &command_report,   &command_help,      NULL,
 };
 #endif
 
@@ -37,7 +38,8 @@ static int help_run(KinditContext *ctx, int n_positional, char **positional) {
     }
     const Command *command = command_find(positional[0]);
     if (!command) return EXIT_USAGE;
-    help_command(command);
+    const Command *form = n_positional > 1 ? command_find_form(command, positional[1]) : NULL;
+    help_command(form ? form : command);
     return EXIT_DONE;
 }
 
@@ -55,10 +57,17 @@ const Command *command_find(const char *name) {
     return NULL;
 }
 
+const Command *command_find_form(const Command *command, const char *word) {
+    const size_t length = strlen(command->name) + 1;
+    for (const Command *const *form = command->forms; form && *form; form++)
+        if (strcmp((*form)->name + length, word) == 0) return *form;
+    return NULL;
+}
+
 const Command command_help = {
     .name = "help",
     .summary = "show help, of a command if one is named",
-    .arguments = "[COMMAND]",
+    .arguments = "[COMMAND [FORM]]",
     .examples = "kindit help sample",
     .max_positional = 2, // `help data glyphs` shows the help of data
     .options = help_options,

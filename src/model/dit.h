@@ -35,6 +35,8 @@ DitConfig dit_config_default(void); // DiT-S/2 of 32x32, 4 channels, learned sig
 KinditStatus dit_config_check(const DitConfig *config, KinditContext *ctx);
 int dit_config_tokens(const DitConfig *config);
 int dit_config_out_channels(const DitConfig *config);
+// Sets N_G and N_T in the paper's proportions: 53/128 of the width, and width / 256 (at least 1) for each class.
+void dit_config_usual_factors(DitConfig *config);
 // Heads of the preset of this width and depth, 0 when there is none.
 int dit_config_usual_heads(int width, int depth);
 // table (tokens, width) = the fixed positions, DiT's get_2d_sincos_pos_embed: the first half of a row encodes the
