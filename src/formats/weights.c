@@ -1,15 +1,13 @@
 #include "formats/weights.h"
 
-#include <string.h>
-
 #include "formats/torch_file.h"
 
 KinditStatus weights_open(Safetensors *out, KinditContext *ctx, const char *path) {
     FileMap map;
     TRY(file_map(&map, ctx, path));
-    bool is_zip = map.size >= 4 && memcmp(map.data, "PK\3\4", 4) == 0;
+    const bool is_torch = torch_file_recognise(map.data, map.size);
     file_unmap(&map);
-    return is_zip ? torch_file_open(out, ctx, path) : safetensors_open(out, ctx, path);
+    return is_torch ? torch_file_open(out, ctx, path) : safetensors_open(out, ctx, path);
 }
 
 KinditStatus weights_begin(Weights *out, KinditContext *ctx, const Safetensors *file) {

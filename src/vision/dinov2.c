@@ -18,48 +18,55 @@
 enum { INPUT_SIZE = 224, BATCH = 8, HEAD_WIDTH = 64, MAX_WIDTH = 8192, MAX_DEPTH = 512, NAME_SIZE = 96 };
 static const float norm_eps = 1e-6f;
 
-// ---- the tensors of a block, in units of the width D ---------------------------------------------------------------
+// ---- the tensors, in units of the width D --------------------------------------------------------------------------
 
 enum { NORM1_W, NORM1_B, QKV_W, QKV_B, PROJ_W, PROJ_B, SCALE1, NORM2_W, NORM2_B, FC1_W, FC1_B, FC2_W, FC2_B, SCALE2 };
 enum { N_PARTS = SCALE2 + 1 };
 
 static const struct {
-    const char *original, *transformers; // names after the block's; three with %s, for q, k and v
-    int rows, columns;                   // (rows * D, columns * D); columns 0: (rows * D)
+    int rows, columns; // of a block's tensor: (rows * D, columns * D); columns 0: (rows * D)
 } parts[N_PARTS] = {
-    [NORM1_W] = {"norm1.weight", "norm1.weight", 1, 0},
-    [NORM1_B] = {"norm1.bias", "norm1.bias", 1, 0},
-    [QKV_W] = {"attn.qkv.weight", "attention.attention.%s.weight", 3, 1},
-    [QKV_B] = {"attn.qkv.bias", "attention.attention.%s.bias", 3, 0},
-    [PROJ_W] = {"attn.proj.weight", "attention.output.dense.weight", 1, 1},
-    [PROJ_B] = {"attn.proj.bias", "attention.output.dense.bias", 1, 0},
-    [SCALE1] = {"ls1.gamma", "layer_scale1.lambda1", 1, 0},
-    [NORM2_W] = {"norm2.weight", "norm2.weight", 1, 0},
-    [NORM2_B] = {"norm2.bias", "norm2.bias", 1, 0},
-    [FC1_W] = {"mlp.fc1.weight", "mlp.fc1.weight", 4, 1},
-    [FC1_B] = {"mlp.fc1.bias", "mlp.fc1.bias", 4, 0},
-    [FC2_W] = {"mlp.fc2.weight", "mlp.fc2.weight", 1, 4},
-    [FC2_B] = {"mlp.fc2.bias", "mlp.fc2.bias", 1, 0},
-    [SCALE2] = {"ls2.gamma", "layer_scale2.lambda1", 1, 0},
+    [NORM1_W] = {1, 0}, [NORM1_B] = {1, 0}, [QKV_W] = {3, 1},   [QKV_B] = {3, 0},   [PROJ_W] = {1, 1},
+    [PROJ_B] = {1, 0},  [SCALE1] = {1, 0},  [NORM2_W] = {1, 0}, [NORM2_B] = {1, 0}, [FC1_W] = {4, 1},
+    [FC1_B] = {4, 0},   [FC2_W] = {1, 4},   [FC2_B] = {1, 0},   [SCALE2] = {1, 0},
 };
 
 typedef struct Names {
-    const char *class_token, *position, *mask, *patch_w, *patch_b, *block, *norm_w, *norm_b;
+    const char *class_token, *position, *mask, *patch_w, *patch_b, *norm_w, *norm_b;
     const char *swiglu; // what the giant's first block has in place of fc1
+    const char *block;
+    const char *parts[N_PARTS]; // after the block's; %s stands for query, key and value where they are apart
 } Names;
 
 static const Names names_original = {
-    "cls_token",    "pos_embed",   "mask_token", "patch_embed.proj.weight", "patch_embed.proj.bias",
-    "blocks.%d.%s", "norm.weight", "norm.bias",  "blocks.0.mlp.w12.weight"};
-static const Names names_transformers = {"embeddings.cls_token",
-                                         "embeddings.position_embeddings",
-                                         "embeddings.mask_token",
-                                         "embeddings.patch_embeddings.projection.weight",
-                                         "embeddings.patch_embeddings.projection.bias",
-                                         "encoder.layer.%d.%s",
-                                         "layernorm.weight",
-                                         "layernorm.bias",
-                                         "encoder.layer.0.mlp.weights_in.weight"};
+    .class_token = "cls_token",
+    .position = "pos_embed",
+    .mask = "mask_token",
+    .patch_w = "patch_embed.proj.weight",
+    .patch_b = "patch_embed.proj.bias",
+    .norm_w = "norm.weight",
+    .norm_b = "norm.bias",
+    .swiglu = "blocks.0.mlp.w12.weight",
+    .block = "blocks.%d.%s",
+    .parts = {"norm1.weight", "norm1.bias", "attn.qkv.weight", "attn.qkv.bias", "attn.proj.weight", "attn.proj.bias",
+              "ls1.gamma", "norm2.weight", "norm2.bias", "mlp.fc1.weight", "mlp.fc1.bias", "mlp.fc2.weight",
+              "mlp.fc2.bias", "ls2.gamma"},
+};
+
+static const Names names_transformers = {
+    .class_token = "embeddings.cls_token",
+    .position = "embeddings.position_embeddings",
+    .mask = "embeddings.mask_token",
+    .patch_w = "embeddings.patch_embeddings.projection.weight",
+    .patch_b = "embeddings.patch_embeddings.projection.bias",
+    .norm_w = "layernorm.weight",
+    .norm_b = "layernorm.bias",
+    .swiglu = "encoder.layer.0.mlp.weights_in.weight",
+    .block = "encoder.layer.%d.%s",
+    .parts = {"norm1.weight", "norm1.bias", "attention.attention.%s.weight", "attention.attention.%s.bias",
+              "attention.output.dense.weight", "attention.output.dense.bias", "layer_scale1.lambda1", "norm2.weight",
+              "norm2.bias", "mlp.fc1.weight", "mlp.fc1.bias", "mlp.fc2.weight", "mlp.fc2.bias", "layer_scale2.lambda1"},
+};
 
 typedef struct Dinov2 {
     char name[32];
@@ -101,15 +108,14 @@ static KinditStatus read_tensor(Reader *r, const char *name, int n_dims, const i
 
 static KinditStatus read_part(Reader *r, int block, int part) {
     static const char *const qkv[3] = {"query", "key", "value"};
-    const bool original = r->net->names == &names_original;
-    const int pieces = !original && strstr(parts[part].transformers, "%s") ? 3 : 1;
+    const Names *names = r->net->names;
+    const int pieces = strstr(names->parts[part], "%s") ? 3 : 1;
     const int64_t shape[2] = {(int64_t)r->net->width * parts[part].rows / pieces,
                               (int64_t)r->net->width * parts[part].columns};
     for (int piece = 0; piece < pieces; piece++) {
         char inner[NAME_SIZE], name[2 * NAME_SIZE];
-        snprintf(inner, sizeof inner, "%s", original ? parts[part].original : parts[part].transformers);
-        if (pieces == 3) snprintf(inner, sizeof inner, parts[part].transformers, qkv[piece]);
-        snprintf(name, sizeof name, r->net->names->block, block, inner);
+        snprintf(inner, sizeof inner, names->parts[part], qkv[piece]);
+        snprintf(name, sizeof name, names->block, block, inner);
         float *to = r->staging ? r->net->blocks[block][part] + part_size(r->net, part) / 3 * (size_t)piece : NULL;
         TRY(read_tensor(r, name, parts[part].columns ? 2 : 1, shape, part == NORM1_W || part == NORM2_W, to));
     }
@@ -234,7 +240,7 @@ static KinditStatus find_sizes(Dinov2 *net, KinditContext *ctx, const Safetensor
     net->grid = INPUT_SIZE / net->patch;
     net->tokens = 1 + net->grid * net->grid;
     for (char name[NAME_SIZE]; net->depth < MAX_DEPTH; net->depth++) {
-        snprintf(name, sizeof name, net->names->block, net->depth, parts[NORM1_W].original);
+        snprintf(name, sizeof name, net->names->block, net->depth, net->names->parts[NORM1_W]);
         if (!safetensors_find(file, name)) break;
     }
     if (net->depth == 0) return context_fail(ctx, KINDIT_ERROR_FORMAT, "%s: has no transformer block", file->path);

@@ -10,7 +10,7 @@
 #include "vision/profile.h"
 
 typedef struct VisionInfo {
-    const char *name;      // "inception-v3", "dinov2-vitl14", ...
+    const char *name;      // "inception-v3", "dinov2-1024x24/14" (width, depth, patch), ...
     int channels;          // of its input
     int input_size;        // pixels of a side
     int n_features;        // for FID, FDD, precision and recall
