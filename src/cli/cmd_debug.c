@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "cli/debug_features.h"
 #include "diffusion/sampler.h"
 #include "train/train_step.h"
 
@@ -12,6 +13,7 @@ enum { MAX_SAMPLES = 1 << 16 };
 static struct {
     const char *input, *output;
     bool bf16, recompute;
+    int64_t times;
 } settings;
 
 static const Option *debug_options(int *n) {
@@ -22,6 +24,8 @@ static const Option *debug_options(int *n) {
         {"--bf16", NULL, OPTION_FLAG, &settings.bf16, NULL, "keep activations in bfloat16", 0, 0, NULL},
         {"--recompute", NULL, OPTION_FLAG, &settings.recompute, NULL,
          "grad: keep blocks' inputs alone, compute the rest again in backward", 0, 0, NULL},
+        {"--times", NULL, OPTION_INT, &settings.times, "N",
+         "features: run so often again and print the images per second of each run (default 0)", 0, 10000, NULL},
     };
     *n = sizeof options / sizeof *options;
     return options;
@@ -157,7 +161,9 @@ static KinditStatus add_tensor(Debug *d, const char *name, int n_dims, const int
 
 // A parameter's whole gradient as a model file lays it out: the rows of each class (zeros where no sample was of it),
 // then the shared rows.
-static KinditStatus add_gradient(Debug *d, const ParamSpec *spec) {
+static KinditStatus add_gradient(Debug *d, int index) {
+    const ParamLayout *layout = &d->model->dit->layout;
+    const ParamSpec *spec = &layout->specs[index];
     const ClassGate *gate = &d->step.gate;
     const size_t n_tailor = spec->row * (size_t)spec->tailor_rows, n_shared = spec->row * (size_t)spec->shape[0];
     int64_t shape[PARAM_MAX_DIMS];
@@ -170,7 +176,7 @@ static KinditStatus add_gradient(Debug *d, const ParamSpec *spec) {
         if (slot >= 0) engine_download(d->engine, rows, gate->dtailor[slot] + spec->tailor_offset, n_tailor);
         if (slot < 0) memset(rows, 0, n_tailor * sizeof *rows);
     }
-    engine_download(d->engine, rows, d->step.dshared + spec->shared_offset, n_shared);
+    engine_download(d->engine, rows, params_gradient(layout, index, d->step.dshared), n_shared);
     return KINDIT_OK;
 }
 
@@ -230,7 +236,8 @@ static KinditStatus debug_grad(Debug *d) {
     train_step_begin(&d->step);
     train_step_accumulate(&d->step, d->image, d->noise, t, d->labels, d->n, 1);
     TRY(add_losses(d));
-    for (int i = 0; i < layout->n_specs; i++) TRY(add_gradient(d, &layout->specs[i]));
+    for (int i = 0; i < layout->n_specs; i++)
+        if (!layout->specs[i].frozen) TRY(add_gradient(d, i));
     return KINDIT_OK;
 }
 
@@ -247,13 +254,15 @@ static KinditStatus debug_model(Debug *d, const char *path, bool grad) {
 
 static int debug_run(KinditContext *ctx, int n_positional, char **positional) {
     (void)n_positional;
-    const bool grad = strcmp(positional[0], "grad") == 0;
-    if (!grad && strcmp(positional[0], "forward") != 0)
-        return cli_usage("debug", "'%s': expected forward or grad", positional[0]);
+    const bool grad = strcmp(positional[0], "grad") == 0, features = strcmp(positional[0], "features") == 0;
+    if (!grad && !features && strcmp(positional[0], "forward") != 0)
+        return cli_usage("debug", "'%s': expected forward, grad or features", positional[0]);
     if (!settings.input) return cli_usage("debug", "--input FILE is missing");
     if (!settings.output) return cli_usage("debug", "-o FILE is missing");
     Debug debug = {.ctx = ctx};
-    KinditStatus status = debug_model(&debug, positional[1], grad);
+    KinditStatus status = features
+                              ? debug_features(ctx, positional[1], settings.input, settings.output, (int)settings.times)
+                              : debug_model(&debug, positional[1], grad);
     debug_close(&debug);
     if (status) return cli_report(ctx, status);
     printf("%s\n", settings.output);
@@ -262,8 +271,9 @@ static int debug_run(KinditContext *ctx, int n_positional, char **positional) {
 
 const Command command_debug = {
     .name = "debug",
-    .summary = "compute a model's output, or its loss and gradients, on numbers from a file",
-    .arguments = "forward|grad MODEL --input FILE -o FILE",
+    .summary =
+        "compute a model's output, its loss and gradients, or a frozen network's features, on numbers from a file",
+    .arguments = "forward|grad|features MODEL --input FILE -o FILE",
     .examples = "kindit debug forward tests/golden/model/kind_p2 --input tests/golden/model/kind_p2/io.safetensors"
                 " -o out.safetensors\n"
                 "kindit debug grad tests/golden/model/kind_p2 --input tests/golden/model/kind_p2/io.safetensors"
@@ -273,7 +283,11 @@ const Command command_debug = {
         "forward reads x (B, C, S, S), t (B; I64, I32 or F32) and y (B; I64 or I32; the number of classes is the null "
         "label), and writes out (B, C or 2C, S, S).\n"
         "grad reads x0 and noise (B, C, S, S), t (B; I64 or I32) and y, and writes loss, mse (B), vlb (B, with learned "
-        "sigma) and the gradient of every parameter under its own name; a tailor whose class is not in y has zeros.\n"
+        "sigma) and the gradient of every parameter that trains (of an adapted model: adapters and labels) under its "
+        "own name; a tailor whose class is not in y has zeros.\n"
+        "features takes the weights of a frozen network (docs/evaluation.md) in place of MODEL, reads images (N, 3, S, "
+        "S), prepared as the network's profile says, and writes features (N, F), spatial and logits where there are "
+        "any, and of a single image every layer.\n"
         "Other tensors of the input are ignored.",
     .min_positional = 2,
     .max_positional = 2,
