@@ -2,7 +2,8 @@
 
   peer.py make CONFIG.json -o DIR            a model of random weights, in kindit's format
   peer.py grad MODEL --input FILE -o FILE    loss and gradients, as `kindit debug grad`
-  peer.py step MODEL --batch N               then for each line "N": N training steps, seconds of each as JSON
+  peer.py adapted MODEL --method --form FORM --adapter FILE --input FILE    the loss of a fine-tuned model
+  peer.py step MODEL --batch N [--method]    then for each line "N": N training steps, seconds of each as JSON
   peer.py sample MODEL --batch N --steps N   then for each line "N": N drawings, seconds of each as JSON
   peer.py memory MODEL --batch N             peak memory of one training step as JSON
   peer.py first MODEL --steps N -o FILE.png  one image, from a cold start
@@ -58,6 +59,18 @@ def model_open(options):
     return dit.model_fill(dit.DiT(config, options.form), params), config, params
 
 
+def run_adapted(options):
+    """The loss of a model that kindit has adapted, by peft."""
+    import peer_adapt
+
+    model, _config = peer_adapt.model_open(options.model, options.form, options.rank, options.blocks)
+    model = peer_adapt.adapter_fill(model, load_file(options.adapter))
+    given = load_file(options.input)
+    with torch.no_grad():
+        print(dit.loss_of(model, dit.Diffusion().table, given["x0"], given["noise"], given["t"],
+                          model.gate(given["y"])).item())
+
+
 def run_grad(options):
     model, _config, params = model_open(options)
     given = load_file(options.input)
@@ -72,10 +85,15 @@ class Training:
     """kindit's step, on the samples that `kindit bench` makes up: as many classes as fit, the null label among them."""
 
     def __init__(self, options):
-        self.model, config, _params = model_open(options)
+        if options.method:
+            import peer_adapt
+
+            self.model, config = peer_adapt.model_open(options.model, options.form, options.rank, options.blocks)
+        else:
+            self.model, config, _params = model_open(options)
         n, size, K = options.batch, config["image_size"], len(config["classes"])
         self.options = options
-        self.parameters = list(self.model.parameters())
+        self.parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.AdamW(self.parameters, lr=1e-4, weight_decay=0, fused=True)
         self.ema = [parameter.detach().clone() for parameter in self.parameters]
         self.x0, self.noise = torch.randn(2, n, config["channels"], size, size)
@@ -207,11 +225,15 @@ def run_first(options):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("task", choices=["make", "grad", "step", "sample", "memory", "first"])
+    parser.add_argument("task", choices=["make", "grad", "adapted", "step", "sample", "memory", "first"])
     parser.add_argument("model")
     parser.add_argument("--input")
     parser.add_argument("--output", "-o")
     parser.add_argument("--form", default="gathered")
+    parser.add_argument("--method", action="store_true", help="fine-tuning: what `form` freezes and adds")
+    parser.add_argument("--rank", type=int, default=1)
+    parser.add_argument("--blocks", type=int, default=1)
+    parser.add_argument("--adapter", help="weights of a run of `kindit adapt`")
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--steps", type=int, default=25)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
@@ -219,7 +241,7 @@ def main():
         parser.add_argument(flag, action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    tasks = {"make": model_make, "grad": run_grad, "memory": run_memory, "first": run_first,
+    tasks = {"make": model_make, "grad": run_grad, "adapted": run_adapted, "memory": run_memory, "first": run_first,
              "step": lambda o: serve(Training(o), o), "sample": lambda o: serve(Drawing(o), o)}
     tasks[options.task](options)
 

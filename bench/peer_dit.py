@@ -52,6 +52,16 @@ class Factored(nn.Module):
         self.s = nn.Parameter(torch.empty(self.parts, rank, 1))
         self.V = nn.Parameter(torch.empty(self.parts, rank, m2))
         self.bias = nn.Parameter(torch.empty(self.parts, m2))
+        self.merged = None
+
+    def merge(self):
+        """The learngene multiplied out, (parts * m2, m1)."""
+        return torch.bmm((self.s * self.V).transpose(1, 2), self.U).flatten(0, 1)
+
+    def keep_merged(self):
+        """Once and for all, for it is frozen."""
+        if self.form == "merged":
+            self.merged = self.merge().detach()
 
     def tailor_shapes(self):
         n = self.parts * self.n_tailor
@@ -67,7 +77,7 @@ class Factored(nn.Module):
         V, V_c = self.s * self.V, (s_c * V_c).chunk(self.parts, 1)
         own = torch.bmm(x, U_c.transpose(1, 2)).chunk(self.parts, -1)
         if self.form == "merged":
-            W = torch.bmm(V.transpose(1, 2), self.U).flatten(0, 1)  # (parts * m2, m1)
+            W = self.merge() if self.merged is None else self.merged
             y = F.linear(x, W, self.bias.flatten()).chunk(self.parts, -1)
             return tuple(torch.baddbmm(z, h, v) for z, h, v in zip(y, own, V_c))
         hidden = F.linear(x, self.U.flatten(0, 1)).chunk(self.parts, -1)

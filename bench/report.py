@@ -29,7 +29,7 @@ def machine(kindit):
     version = subprocess.run([kindit, "--version"], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
     return {"cpu": info[0], "cores": os.cpu_count(), "instructions": flags, "kernel": platform.release(),
             "kindit": version, "python": platform.python_version(),
-            "peer": {name: importlib.metadata.version(name) for name in ("torch", "diffusers")}}
+            "peer": {name: importlib.metadata.version(name) for name in ("torch", "diffusers", "peft")}}
 
 
 class Results:

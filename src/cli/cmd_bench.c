@@ -155,9 +155,12 @@ static void add_kernels(cJSON *json, const Bench *bench) {
 
 static KinditStatus bench_describe(cJSON *json, const Bench *bench) {
     InfoRequest request = {.open_tailors = 1};
+    DitCounts counts;
     TRY(info_add_structure(json, bench->ctx, &bench->model->dit->config, &request));
     double flops = dit_training_flops(bench->model->dit) * bench->batch;
     if (settings.method) cJSON_AddStringToObject(json, "method", settings.method);
+    dit_count(bench->model->dit, 1, &counts);
+    info_add_int(json, "trainable_params", counts.trained);
     cJSON_AddStringToObject(json, "engine", engine_describe(bench->engine));
     info_add_int(json, "threads", engine_threads(bench->engine));
     info_add_int(json, "batch", bench->batch);

@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Fine-tuning beside PyTorch and peft on this machine: the same loss first, then a training step of each method, in turns.
+#   bench/adapt.sh [small] [s] [b] [--methods kind,full,lora,...] [--only check|train]
+# Uses the peer's environment (build/peer-venv, from PyPI, as bench/compare.sh), builds kindit, and writes
+# bench/results/adapt.md and adapt.json; parts merge into one result.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+if ! cmp -s bench/requirements.txt build/peer-venv/requirements.txt; then
+    python3 -m venv build/peer-venv
+    build/peer-venv/bin/pip install --quiet -r bench/requirements.txt
+    cp bench/requirements.txt build/peer-venv/
+fi
+[ -n "${KINDIT:-}" ] || make --silent build
+exec build/peer-venv/bin/python bench/adapt.py "$@"
