@@ -70,7 +70,7 @@ def adapt_svdiff(model, apart):
 
 def freeze(model, trains):
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(trains(name))
+        parameter.requires_grad_(bool(trains(name)))
     return model
 
 
