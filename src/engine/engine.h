@@ -70,6 +70,9 @@ typedef struct EnginePack {
 // ---- dense product: y (N, m2) = x (N, m1) W^T + b,  W (m2, m1) as PyTorch stores it --------------------------------
 size_t engine_linear_scratch(int n, int m1, int m2); // floats of scratch for forward or backward
 size_t engine_linear_pack(int m1, int m2);           // floats of a pack
+// Packs W now, for rows of `type`, into pack->weights. The forward call reads no W beside a pack that is ready: it may
+// be NULL there, and the matrix itself be gone.
+void engine_linear_prepare(Engine *engine, int m1, int m2, EngineType type, const float *W, EnginePack *pack);
 void engine_linear_forward(Engine *engine, int n, int m1, int m2, Activation x, const float *W,
                            const float *bias /* (m2) or NULL */, Activation y, EnginePack *pack /* or NULL */);
 // dx (N, m1) or none, dW (m2, m1) or NULL, dbias (m2) or NULL
