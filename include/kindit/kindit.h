@@ -203,8 +203,9 @@ KinditStatus kindit_assemble(KinditContext *ctx, const KinditAssembleSettings *s
 // ---- DiTs of other programs ----------------------------------------------------------------------------------------
 
 typedef enum KinditExchange {
-    KINDIT_DIT = 0,      // the original code's state dict, one .safetensors
-    KINDIT_DIFFUSERS = 1 // a folder that diffusers' DiTPipeline loads
+    KINDIT_DIT = 0,       // the original code's state dict, one .safetensors
+    KINDIT_DIFFUSERS = 1, // a folder that diffusers' DiTPipeline loads
+    KINDIT_PEFT = 2 // a folder that peft's PeftModel loads: a dense model's adapter, and in base/ what it rides on
 } KinditExchange;
 
 typedef struct KinditExportResult { // what the other program computes differently
@@ -213,13 +214,40 @@ typedef struct KinditExportResult { // what the other program computes different
 } KinditExportResult;
 
 // Writes one class of a decomposable model, merged into dense matrices, its learngene alone (class ""), or a dense
-// model (class NULL). `path` must not exist; `result` may be NULL.
+// model (class NULL), with its adapter folded in unless that is what peft asks for. `path` must not exist; `result` may
+// be NULL.
 KinditStatus kindit_export(KinditContext *ctx, const char *source, const char *class_id, KinditExchange to,
                            const char *path, KinditExportResult *result);
 // Makes a dense model of an original DiT (.safetensors, or .pt of torch.save, of which no code runs) or of a folder of
 // diffusers. heads: attention heads of an original DiT that is not S, B, L or XL, else 0. `path` as for
 // kindit_assemble; it must not exist.
 KinditStatus kindit_import(KinditContext *ctx, const char *source, int heads, const char *path);
+
+// ---- measuring -----------------------------------------------------------------------------------------------------
+
+typedef struct KinditEvaluateSettings {
+    const char *samples;   // a model, whose images are drawn and not written; a batch (.npz), a folder of pictures, a
+                           // data set
+    const char *reference; // a data set, a folder, a batch, or statistics (.npz with mu, sigma); NULL: none
+    bool heldout;          // of a data set as reference: the held-out images
+    const char *network;   // weights of the network that looks at images
+    const char *profile;   // "adm", "pytorch-fid", "dgm-eval", "native"; NULL: the network's own
+    const char *cache;     // folder that keeps features, for going on and for other comparisons; NULL: none
+    int64_t n;             // images of the samples; 0: all there are, 5000 of a model
+    KinditSampleSettings drawing; // of a model; n_per_class is not used
+} KinditEvaluateSettings;
+KinditEvaluateSettings kindit_evaluate_settings_default(void); // drawing as kindit_sample_settings_default, else zero
+
+// What could not be measured (no reference, or the network has no such features) is NaN. docs/evaluation.md has the
+// definitions.
+typedef struct KinditEvaluation {
+    int64_t n_samples, n_reference;
+    double frechet, spatial; // FID, or FDD, by the network; sFID
+    double inception_score, precision, recall;
+    double entropy, variance, kurtosis; // of the samples' class probabilities
+    bool biased; // a covariance has less than full rank: the distances are too large, compare at equal numbers only
+} KinditEvaluation;
+KinditStatus kindit_evaluate(KinditContext *ctx, const KinditEvaluateSettings *settings, KinditEvaluation *out);
 
 // ---- training ------------------------------------------------------------------------------------------------------
 
@@ -260,6 +288,10 @@ typedef struct KinditAdaptSettings {
     const char *method;
     const char *tailors_from;  // classes of the model, comma-separated, of which new tailors are copies, in turn; NULL:
                                // fresh tailors
+    int rank, blocks;          // of methods with an adapter (LoRA and its kin; OFT); 0: so that it trains as many
+    double alpha;              // numbers as "kind" would; alpha 0: the rank
+    int cayley_terms;          // of OFT's series; 0: exact rotations
+    int n_learngene;           // of "svd-lora"; 0: the usual share of the width
     KinditTrainSettings train; // width to factor_adaln are the model's and are not read, but n_tailor, of the new
                                // tailors (0: the model's); lr and label_dropout below 0: the method's
 } KinditAdaptSettings;

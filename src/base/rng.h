@@ -17,7 +17,8 @@ typedef enum RngPurpose {
     RNG_SAMPLE_STEP,  // ancestral noise of sample i at sampler step `step`
     RNG_DATA,         // splits and the like
     RNG_TEST,
-    RNG_HELDOUT // noise that held-out images are measured with
+    RNG_HELDOUT, // noise that held-out images are measured with
+    RNG_CHOICE   // singular vectors of a matrix: sample = its number among the model's
 } RngPurpose;
 
 typedef struct RngKey {
