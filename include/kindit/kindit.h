@@ -260,6 +260,9 @@ typedef struct KinditAdaptSettings {
     const char *method;
     const char *tailors_from;  // classes of the model, comma-separated, of which new tailors are copies, in turn; NULL:
                                // fresh tailors
+    int keep_blocks;           // heur-lg, auto-lg, laptop: blocks of the model that the new one starts with; 0: half
+    int64_t budget;            // laptop, in place of keep_blocks: parameters of the new model at most; 0: none
+    int64_t pseudo_steps;      // auto-lg: steps of the fresh model that blocks are held against; 0: 500
     KinditTrainSettings train; // width to factor_adaln are the model's and are not read, but n_tailor, of the new
                                // tailors (0: the model's); lr and label_dropout below 0: the method's
 } KinditAdaptSettings;

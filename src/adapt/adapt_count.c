@@ -1,11 +1,11 @@
 #include "adapt/adapt_count.h"
 
 KinditStatus adapt_count(AdaptCount *out, KinditContext *ctx, const AdaptMethod *method, const DitConfig *base,
-                         int n_classes) {
+                         const AdaptSettings *settings, int n_classes) {
     DitConfig config = *base;
     DitCounts counts;
     Dit *dit;
-    config.n_classes = n_classes;
+    TRY(adapt_configure(&config, ctx, settings, method, n_classes));
     TRY(dit_create(&dit, ctx, &config));
     params_freeze(&dit->layout, method->frozen);
     dit_count(dit, config.n_classes, &counts);

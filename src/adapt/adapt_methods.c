@@ -7,8 +7,17 @@ enum { ALL_SHARED = ROLE_SHARED | ROLE_LEARNGENE | ROLE_LABELS };
 
 const AdaptMethod adapt_methods[] = {
     // Label dropout: a sample without its label opens no tailor, so that with a frozen null row it would teach nothing.
-    {"kind", "fresh tailors beside a frozen learngene (the paper's Section 3.4)", ADAPT_FACTORED, ALL_SHARED, 1e-3, 0},
-    {"full", "everything trains", ADAPT_FACTORED | ADAPT_DENSE, 0, 1e-4, 0.1},
+    {"kind", "fresh tailors beside a frozen learngene (the paper's Section 3.4)", ADAPT_FACTORED, ALL_SHARED, 1e-3, 0,
+     ADAPT_ALL_BLOCKS},
+    {"heur-lg", "the base's last blocks; those before them are fresh, and everything trains", ADAPT_DENSE, 0, 1e-4, 0.1,
+     ADAPT_LAST_BLOCKS},
+    {"auto-lg",
+     "blocks most like those of a model briefly trained on the new data; the others are fresh, and everything "
+     "trains",
+     ADAPT_DENSE, 0, 1e-4, 0.1, ADAPT_SIMILAR_BLOCKS},
+    {"laptop", "a smaller model: the blocks that the output needs most, taught by the whole (Laptop-diff)", ADAPT_DENSE,
+     0, 1e-4, 0.1, ADAPT_NEEDED_BLOCKS},
+    {"full", "everything trains", ADAPT_FACTORED | ADAPT_DENSE, 0, 1e-4, 0.1, ADAPT_ALL_BLOCKS},
 };
 const int n_adapt_methods = sizeof adapt_methods / sizeof *adapt_methods;
 

@@ -13,7 +13,10 @@ KinditStatus kindit_adapt(KinditContext *ctx, const KinditAdaptSettings *setting
     const AdaptSettings adapt = {.base = path,
                                  .method = settings->method,
                                  .tailors_from = settings->tailors_from,
-                                 .n_tailor = settings->train.n_tailor};
+                                 .n_tailor = settings->train.n_tailor,
+                                 .keep_blocks = settings->keep_blocks,
+                                 .budget = settings->budget,
+                                 .pseudo_steps = settings->pseudo_steps};
     const bool resume = settings->train.resume;
     AdaptPlan plan;
     TrainResult reached = {0};

@@ -10,7 +10,7 @@
 static struct {
     AdaptSettings adapt;
     const char *preset, *tasks;
-    int64_t n_tailor;
+    int64_t n_tailor, keep_blocks;
     bool dry_run;
 } settings;
 
@@ -18,11 +18,18 @@ static const Option *adapt_options(int *n) {
     enum { MOST_OPTIONS = 48 };
     static const Option own[] = {
         {"--method", NULL, OPTION_STRING, &settings.adapt.method, "NAME",
-         "how to adapt: kind (fresh tailors, frozen learngene) or full (everything trains)", 0, 0, NULL},
+         "how to adapt: kind, full, heur-lg, ...; `kindit help adapt` lists them below", 0, 0, NULL},
         {"--tailors-from", NULL, OPTION_STRING, &settings.adapt.tailors_from, "A,B",
          "new tailors start as copies of those of these classes, in turn (default: fresh)", 0, 0, NULL},
         {"--n-tailor", NULL, OPTION_INT, &settings.n_tailor, "N",
          "components of each new tailor (default: the base's; with --preset width / 256)", 1, 4096, NULL},
+        {"--keep-blocks", NULL, OPTION_INT, &settings.keep_blocks, "N",
+         "heur-lg, auto-lg, laptop: blocks of MODEL that the new one starts with (default: half of them)", 1, 256,
+         NULL},
+        {"--budget", NULL, OPTION_INT, &settings.adapt.budget, "N",
+         "laptop, in place of --keep-blocks: parameters of the new model at most", 1, 1e15, NULL},
+        {"--pseudo-steps", NULL, OPTION_INT, &settings.adapt.pseudo_steps, "N",
+         "auto-lg: steps of the fresh model that MODEL's blocks are held against (default 500)", 1, 1e12, NULL},
         {"--dry-run", NULL, OPTION_FLAG, &settings.dry_run, NULL,
          "count what each task of --tasks would train and compute, and train nothing", 0, 0, NULL},
         {"--preset", NULL, OPTION_STRING, &settings.preset, "NAME",
@@ -68,7 +75,7 @@ static KinditStatus count_tasks(cJSON *json, KinditContext *ctx, const AdaptMeth
     for (int i = 0; i < list->n; i++) {
         const Task *task = &list->tasks[i];
         AdaptCount count;
-        TRY(adapt_count(&count, ctx, method, base, task->n_classes));
+        TRY(adapt_count(&count, ctx, method, base, &settings.adapt, task->n_classes));
         cJSON *row = cJSON_CreateObject();
         cJSON_AddStringToObject(row, "task", task->name);
         add_count(row, task->n_classes, (double)count.trainable_params, count.flops_per_image);
@@ -112,6 +119,7 @@ static int dry_run(KinditContext *ctx) {
     if (!status) status = task_list_read(&list, ctx, settings.tasks);
     if (!status) {
         if (settings.n_tailor && base.factored) base.n_tailor = (int)settings.n_tailor;
+        settings.adapt.n_tailor = 0; // the base has it
         cJSON_AddStringToObject(json, "method", method->name);
         cJSON_AddStringToObject(json, "model", settings.preset ? settings.preset : settings.adapt.base);
         status = count_tasks(json, ctx, method, &base, &list);
@@ -138,6 +146,7 @@ static int adapt_run_command(KinditContext *ctx, int n_positional, char **positi
     Engine *engine = NULL;
     settings.adapt.base = n_positional ? positional[0] : NULL;
     settings.adapt.n_tailor = (int)settings.n_tailor;
+    settings.adapt.keep_blocks = (int)settings.keep_blocks;
     if (!settings.adapt.method && !place.resume) return cli_usage("adapt", "--method NAME is missing");
     if (settings.dry_run) return dry_run(ctx);
     const int usage = train_options_check("adapt");
@@ -163,6 +172,8 @@ const Command command_adapt = {
                 " --steps 2000 -o runs/lower\n"
                 "kindit adapt models/letters.safetensors --method kind --tailors-from O,Q --data data/lower"
                 " --batch 64 --ema 0.999 --steps 500 -o runs/round\n"
+                "kindit adapt dense --method laptop --keep-blocks 3 --data data/letters --batch 64 --ema 0.999"
+                " --steps 2000 -o runs/small\n"
                 "kindit adapt --resume --steps 4000 -o runs/lower\n"
                 "kindit adapt --dry-run --preset DiT-B/2 --method kind --tasks tests/golden/adapt/tasks.tsv --json",
     .notes =
@@ -171,6 +182,10 @@ const Command command_adapt = {
         "learngene: `kindit decompose RUN --into DIR` puts them beside those that are there. The run folder is as "
         "`kindit pretrain` leaves it, and a run resumed gives the same weights, bit for bit, as one never "
         "interrupted.\n"
+        "heur-lg, auto-lg and laptop start with some of a dense model's blocks, which run.json then lists: "
+        "the last ones; those that a model briefly trained on the new data also comes to; those whose absence "
+        "changes the output most. Laptop's model has no others, and the whole one, which must be there to the "
+        "end, teaches it. Label rows of classes that MODEL knows by id are kept.\n"
         "--dry-run counts as the paper's Table 2 does: the tailors of all classes of a task open at once.",
     .max_positional = 1,
     .options = adapt_options,
