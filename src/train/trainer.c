@@ -98,19 +98,9 @@ static KinditStatus open_buffers(Trainer *trainer) {
     return train_batch_create(&trainer->batch, ctx, trainer->engine, trainer->dataset, s);
 }
 
-// Of one image and step: backward takes as much again for the gradients of activations, and for those of weights the
-// share of the weights that train; then what a guide takes.
-static double flops_per_image(const Trainer *trainer) {
-    const TrainGuide *guide = trainer->job.guide;
-    DitCounts counts;
-    dit_count(trainer->model->dit, 1, &counts);
-    const int64_t shut = counts.total - counts.learngene - counts.shared - counts.tailor; // other classes' tailors
-    const double share = (double)(counts.trained - shut) / (double)(counts.total - shut);
-    return (2 + share) * counts.flops_linear + 3 * counts.flops_attention + (guide ? guide->flops : 0);
-}
-
 // The run's files come last: whatever can be refused has been by then.
 static KinditStatus open_run(Trainer *trainer, bool resume) {
+    const TrainGuide *guide = trainer->job.guide;
     KinditContext *ctx = trainer->ctx;
     char path[1024];
     if (resume)
@@ -119,7 +109,8 @@ static KinditStatus open_run(Trainer *trainer, bool resume) {
     TRY(file_path(path, ctx, "%s/run.json", trainer->run));
     TRY(json_write(ctx, path, trainer->record));
     return train_log_open(&trainer->log, ctx, trainer->run, trainer->job.task, &trainer->settings,
-                          flops_per_image(trainer), trainer->optimizer.step);
+                          dit_training_flops(trainer->model->dit) + (guide ? guide->flops : 0),
+                          trainer->optimizer.step);
 }
 
 static KinditStatus trainer_open(Trainer *trainer, const char *data, bool resume) {
