@@ -16,6 +16,8 @@ typedef struct AdaptSettings {
     int keep_blocks;          // blocks of the base that a method of layers starts with; 0: half of them, rounded up
     int64_t budget;           // laptop: parameters of the new model at most, in place of keep_blocks; 0: none
     int64_t pseudo_steps;     // auto-lg: steps of the model that blocks are held against; 0: 500
+    AdapterConfig adapter;    // rank, alpha, blocks, cayley_terms; 0: see adapt_configure
+    int n_learngene;          // N_G of svd-lora; 0: the usual share of the width
 } AdaptSettings;
 
 // A run to be started, or to go on.
@@ -36,12 +38,16 @@ KinditStatus adapt_check_base(KinditContext *ctx, const AdaptMethod *method, con
                               const AdaptSettings *settings);
 
 // *config, of the base, becomes that of the model to be trained on n_classes. An argument error: settings that the
-// method does not have, more blocks than there are, a budget smaller than a model of one block.
+// method does not have, more blocks than there are, a budget smaller than a model of one block. An adapter's rank is by
+// default what tailors of the usual size would have in all (the base's own, where it has some), at most the width;
+// LoHa's half of that; alpha the rank; OFT's number of blocks that which trains no less than LoRA of that rank would,
+// or the next lower that divides.
 KinditStatus adapt_configure(DitConfig *config, KinditContext *ctx, const AdaptSettings *settings,
                              const AdaptMethod *method, int n_classes);
-
-// How many blocks of the base, of this config with the new number of classes, a method of layers keeps.
-KinditStatus adapt_keep_blocks(int *n_keep, KinditContext *ctx, const AdaptSettings *settings, const DitConfig *config);
+// What is set replaces what the config has.
+void adapt_reconfigure(DitConfig *config, const AdaptSettings *settings);
+// The number of OFT's blocks before it is made to divide.
+int adapt_blocks(const DitConfig *base, int n_classes);
 
 // Holds the base, of which headers alone are read, against method and data set. Argument errors: a base that the method
 // cannot adapt, images of another size or number of channels, classes to start from that the base lacks.

@@ -1,7 +1,7 @@
 // What a run of fine-tuning will be: from its base, its method and its data, or from its record.
 #include <string.h>
 
-#include "adapt/adapt.h"
+#include "adapt/layers.h"
 #include "base/json.h"
 #include "diffusion/schedule.h"
 #include "model/model_source.h"
@@ -20,6 +20,13 @@ KinditStatus adapt_check_base(KinditContext *ctx, const AdaptMethod *method, con
                             "%s: method %s needs a dense model, and this one has learngene and tailors; train one with "
                             "--kind off, or import one",
                             settings->base, method->name);
+    if (base->adapter.kind != ADAPTER_NONE)
+        return context_fail(ctx, KINDIT_ERROR_ARGUMENT,
+                            "%s: has an adapter (%s) already; `kindit merge` makes a plain model of it", settings->base,
+                            adapter_name(base->adapter.kind));
+    if (method->adapter != ADAPTER_NONE && settings->tailors_from)
+        return context_fail(ctx, KINDIT_ERROR_ARGUMENT, "method %s makes no tailors, which could start as copies",
+                            method->name);
     if (!base->factored && (settings->tailors_from || settings->n_tailor))
         return context_fail(ctx, KINDIT_ERROR_ARGUMENT, "%s: a dense model has no tailors, old or new", settings->base);
     if (settings->tailors_from && settings->n_tailor && settings->n_tailor != base->n_tailor)
@@ -84,7 +91,7 @@ static KinditStatus record_blocks(AdaptPlan *plan, KinditContext *ctx, const Ada
     int n_keep;
     if (plan->method->blocks == ADAPT_ALL_BLOCKS) return KINDIT_OK;
     config.n_classes = plan->config.n_classes;
-    TRY(adapt_keep_blocks(&n_keep, ctx, settings, &config));
+    TRY(layers_keep(&n_keep, ctx, settings, &config));
     bool built = cJSON_AddNumberToObject(plan->record, "keep_blocks", n_keep);
     if (built && plan->method->blocks == ADAPT_NEEDED_BLOCKS)
         built = cJSON_AddNumberToObject(plan->record, "budget", (double)settings->budget);
@@ -156,7 +163,7 @@ static KinditStatus plan_again(AdaptPlan *out, KinditContext *ctx, const AdaptSe
     TRY(replace_number(ctx, out->record, "keep_blocks", settings->keep_blocks));
     TRY(replace_number(ctx, out->record, "budget", settings->budget));
     TRY(replace_number(ctx, out->record, "pseudo_steps", settings->pseudo_steps));
-    if (settings->n_tailor) out->config.n_tailor = settings->n_tailor;
+    adapt_reconfigure(&out->config, settings);
     TRY(json_get_string(out->record, ctx, run, "method", &method));
     return adapt_method_find(&out->method, ctx, method);
 }

@@ -22,7 +22,7 @@ void block_map_keep(BlockMap *out, const double *score, int n, int n_keep, bool 
 
 bool block_map_place(const BlockMap *map, const char *name, char out[PARAM_NAME_SIZE]) {
     int block, length = 0;
-    if (!map || sscanf(name, "blocks.%d.%n", &block, &length) != 1 || length == 0) {
+    if (sscanf(name, "blocks.%d.%n", &block, &length) != 1 || length == 0) {
         snprintf(out, PARAM_NAME_SIZE, "%s", name);
         return true;
     }

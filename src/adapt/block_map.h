@@ -15,7 +15,7 @@ typedef struct BlockMap {
 // alone, in their order, or, not `alone`, as many blocks as the base, each in its place, the others fresh.
 void block_map_keep(BlockMap *out, const double *score, int n, int n_keep, bool alone);
 
-// Where a tensor of the base goes in the new model: its name there, the same one without a map (NULL). False: nowhere.
+// Where a tensor of the base goes in the new model: its name there, the same one outside of blocks. False: nowhere.
 bool block_map_place(const BlockMap *map, const char *name, char out[PARAM_NAME_SIZE]);
 
 // "blocks" of a run's record: an array of block numbers, -1 for a fresh one. Reading: a format error unless there are

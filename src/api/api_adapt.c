@@ -16,7 +16,12 @@ KinditStatus kindit_adapt(KinditContext *ctx, const KinditAdaptSettings *setting
                                  .n_tailor = settings->train.n_tailor,
                                  .keep_blocks = settings->keep_blocks,
                                  .budget = settings->budget,
-                                 .pseudo_steps = settings->pseudo_steps};
+                                 .pseudo_steps = settings->pseudo_steps,
+                                 .n_learngene = settings->n_learngene,
+                                 .adapter = {.rank = settings->rank,
+                                             .alpha = settings->alpha,
+                                             .blocks = settings->blocks,
+                                             .cayley_terms = settings->cayley_terms}};
     const bool resume = settings->train.resume;
     AdaptPlan plan;
     TrainResult reached = {0};

@@ -16,7 +16,9 @@ typedef enum RngPurpose {
     RNG_SAMPLE_START, // x_T of sample i
     RNG_SAMPLE_STEP,  // ancestral noise of sample i at sampler step `step`
     RNG_DATA,         // splits and the like
-    RNG_TEST
+    RNG_TEST,
+    RNG_HELDOUT, // noise that held-out images are measured with
+    RNG_CHOICE   // singular vectors of a matrix: sample = its number among the model's
 } RngPurpose;
 
 typedef struct RngKey {

@@ -79,6 +79,11 @@ KinditStatus dit_config_check(const DitConfig *config, KinditContext *ctx) {
         return context_fail(ctx, KINDIT_ERROR_ARGUMENT,
                             "model config: width %d must be a multiple of 4 (2-D positions) and of heads %d",
                             config->width, config->heads);
+    const AdapterBase base = {config->factored, config->width, config->n_tailor};
+    TRY(adapter_check(&config->adapter, ctx, &base));
+    if (config->adapter.kind != ADAPTER_NONE && config->fused_qkv)
+        return context_fail(ctx, KINDIT_ERROR_ARGUMENT,
+                            "model config: fused_qkv: with an adapter q, k and v are apart: expected false");
     if (!config->factored) {
         if (config->n_learngene || config->n_tailor || config->factor_adaln)
             return context_fail(ctx, KINDIT_ERROR_ARGUMENT,

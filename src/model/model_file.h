@@ -38,7 +38,8 @@ typedef struct Model {
 // Only those tailors are read. A run folder opens its newest complete checkpoint; a learngene file alone has no class.
 KinditStatus model_open(Model **out, KinditContext *ctx, Engine *engine, const char *path, const char *classes);
 // A new model, all of its weights zero. `base`: a config document whose other keys (training settings, keys of others)
-// it keeps, or NULL. `frozen`: roles whose shared rows are not to be trained (params_freeze), 0 for none.
+// it keeps, or NULL. `frozen`: roles whose shared rows are not to be trained (params_freeze), 0 for those that
+// dit_create freezes.
 KinditStatus model_create_blank(Model **out, KinditContext *ctx, Engine *engine, const DitConfig *config,
                                 const ModelClass *classes, const cJSON *base, unsigned frozen);
 // A new model with initial weights.

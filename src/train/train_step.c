@@ -126,6 +126,16 @@ void train_step_forward(TrainStep *step, const float *x0, const float *noise, co
     dit_forward(model->dit, step->workspace, model->params.shared, batch, step->output);
 }
 
+// The pass that gives step->mse and step->vlb; *batch, filled in, is what backward is to be given.
+static void measure(TrainStep *step, DitBatch *batch, const float *x0, const float *noise, const int *t,
+                    const int *labels, int n, float weight) {
+    const DitConfig *config = &step->model->dit->config;
+    train_step_forward(step, x0, noise, t, labels, n, batch);
+    engine_loss(step->model->engine, n, config->channels, sample_floats(config, 1), step->output, x0, step->xt, noise,
+                step->with_vlb ? &step->diffusion.terms : NULL, weight, step->mse, step->with_vlb ? step->vlb : NULL,
+                step->doutput);
+}
+
 // The gradient of the mean over the batch, times `weight`, goes where the gradients go.
 static void backward(TrainStep *step, DitBatch *batch, float weight) {
     const Model *model = step->model;
@@ -143,14 +153,15 @@ static void backward(TrainStep *step, DitBatch *batch, float weight) {
 
 void train_step_accumulate(TrainStep *step, const float *x0, const float *noise, const int *t, const int *labels, int n,
                            float weight) {
-    const Model *model = step->model;
-    const DitConfig *config = &model->dit->config;
     DitBatch batch;
-    train_step_forward(step, x0, noise, t, labels, n, &batch);
-    engine_loss(model->engine, n, config->channels, sample_floats(config, 1), step->output, x0, step->xt, noise,
-                step->with_vlb ? &step->diffusion.terms : NULL, weight, step->mse, step->with_vlb ? step->vlb : NULL,
-                step->doutput);
+    measure(step, &batch, x0, noise, t, labels, n, weight);
     backward(step, &batch, weight);
+}
+
+void train_step_measure(TrainStep *step, const float *x0, const float *noise, const int *t, const int *labels, int n) {
+    DitBatch batch;
+    gate_reset(&step->gate);
+    measure(step, &batch, x0, noise, t, labels, n, 1);
 }
 
 double train_step_gradient_norm(const TrainStep *step) {

@@ -70,6 +70,8 @@ void train_step_forward(TrainStep *step, const float *x0, const float *noise, co
 // distance) to the gradients: weight n / (samples of the whole step) gives the gradient of the step's mean.
 void train_step_accumulate(TrainStep *step, const float *x0, const float *noise, const int *t, const int *labels, int n,
                            float weight);
+// The loss alone, of a step of its own: mse and vlb of n <= batch samples, given as above.
+void train_step_measure(TrainStep *step, const float *x0, const float *noise, const int *t, const int *labels, int n);
 // Euclidean norm of the whole gradient; not finite when any part of it is not.
 double train_step_gradient_norm(const TrainStep *step);
 // AdamW and EMA with this learning rate on what was accumulated.

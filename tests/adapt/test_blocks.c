@@ -125,8 +125,6 @@ static void test_places(void **state) {
     assert_false(block_map_place(&map, "blocks.1.attn.qkv.weight", name));
     assert_true(block_map_place(&map, "x_embedder.proj.bias", name));
     assert_string_equal(name, "x_embedder.proj.bias");
-    assert_true(block_map_place(NULL, "blocks.1.attn.qkv.weight", name));
-    assert_string_equal(name, "blocks.1.attn.qkv.weight");
 }
 
 // ---- scores of a model's blocks ------------------------------------------------------------------------------------
