@@ -189,6 +189,7 @@ const Command command_adapt = {
         "kindit adapt models/letters.safetensors --method kind --tailors-from O,Q --data data/lower"
         " --batch 64 --ema 0.999 --steps 500 -o runs/round\n"
         "kindit adapt dense --method lora --rank 8 --data data/lower --batch 64 --ema 0.999 --steps 2000 -o runs/lora\n"
+        "kindit adapt dense --method laptop --keep-blocks 3 --data data/lower --batch 64 --steps 2000 -o runs/small\n"
         "kindit adapt --resume --steps 4000 -o runs/lower\n"
         "kindit adapt --dry-run --preset DiT-B/2 --method kind --tasks tests/golden/adapt/tasks.tsv --json",
     .notes =
@@ -198,8 +199,8 @@ const Command command_adapt = {
         "`kindit pretrain` leaves it, and a run resumed gives the same weights, bit for bit, as one never "
         "interrupted.\n"
         "Methods, of a model with a learngene: kind, full; kind-nogate and learngene-lora (the paper's ablations). Of "
-        "a dense "
-        "one: full; lora, pissa, dora, loha, oft, svdiff, which ride on its frozen matrices; svd-lora (ablation). The "
+        "a dense one: full; lora, pissa, dora, loha, oft, svdiff, which ride on its frozen matrices; svd-lora "
+        "(ablation). The "
         "label rows train with each. `kindit merge` makes a plain dense model of what they leave.\n"
         "heur-lg, auto-lg and laptop start with some of a dense model's blocks, which run.json then lists: "
         "the last ones; those that a model briefly trained on the new data also comes to; those whose absence "
