@@ -37,6 +37,19 @@ static KinditStatus choose(LayersRun *run) {
     return block_map_record(&map, ctx, run->record);
 }
 
+// A plan that was made anew does not know what the run chose.
+static KinditStatus recall(LayersRun *run) {
+    TrainSettings settings;
+    DitConfig config;
+    char data[1024];
+    cJSON *adapt;
+    if (cJSON_HasObjectItem(run->record, "blocks")) return KINDIT_OK;
+    TRY(train_record_read(run->ctx, run->run, &settings, &config, data, &adapt));
+    const bool copied = json_add_copy(run->record, "blocks", cJSON_GetObjectItemCaseSensitive(adapt, "blocks"));
+    cJSON_Delete(adapt);
+    return copied ? KINDIT_OK : context_fail(run->ctx, KINDIT_ERROR_MEMORY, "out of memory for the record of a run");
+}
+
 static KinditStatus open_teacher(LayersRun *run) {
     BlockMap map;
     TRY(train_settings_check(&run->plan->train, run->ctx));
@@ -53,6 +66,7 @@ static KinditStatus prepare(LayersRun *run) {
     run->record = cJSON_Duplicate(run->plan->record, true);
     run->job.adapt = run->record;
     if (!run->record) return context_fail(ctx, KINDIT_ERROR_MEMORY, "out of memory for the record of a run");
+    if (run->resume) TRY(recall(run));
     if (run->resume && !taught) return KINDIT_OK;
     TRY(json_get_string(run->record, ctx, record_name, "path", &path));
     TRY(dataset_open(&run->dataset, ctx, run->plan->data));

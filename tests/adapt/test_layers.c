@@ -170,6 +170,23 @@ static void test_resume_taught(void **state) {
     check_resume(*state, "laptop");
 }
 
+// Also by a plan that was made from settings, as it was when the run began.
+static void test_resume_by_new_plan(void **state) {
+    Bench b = layers_open(*state);
+    const AdaptSettings settings = layers_settings(&b, "laptop", 2);
+    AdaptPlan whole = plan_small(&b, &settings, STEPS), half = plan_small(&b, &settings, STEPS / 2);
+    Model *model = train(&b, &half, "parts", false);
+    model_close(&model);
+    model = train(&b, &whole, "parts", true);
+    model_close(&model);
+    model = train(&b, &whole, "whole", false);
+    model_close(&model);
+    assert_same_files(&b, "whole", "parts");
+    adapt_plan_close(&whole);
+    adapt_plan_close(&half);
+    bench_close(&b);
+}
+
 // The loss that is logged has the teacher's part.
 static void test_teacher_adds_to_loss(void **state) {
     Bench b = layers_open(*state);
@@ -274,15 +291,11 @@ static void test_broken_record(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        scratch_test(test_last_blocks),
-        scratch_test(test_similar_blocks),
-        scratch_test(test_needed_blocks),
-        scratch_test(test_resume_fresh_blocks),
-        scratch_test(test_resume_taught),
-        scratch_test(test_teacher_adds_to_loss),
-        scratch_test(test_budget),
-        scratch_test(test_refused_settings),
-        scratch_test(test_resume_refuses_other_blocks),
+        scratch_test(test_last_blocks),          scratch_test(test_similar_blocks),
+        scratch_test(test_needed_blocks),        scratch_test(test_resume_fresh_blocks),
+        scratch_test(test_resume_taught),        scratch_test(test_resume_by_new_plan),
+        scratch_test(test_teacher_adds_to_loss), scratch_test(test_budget),
+        scratch_test(test_refused_settings),     scratch_test(test_resume_refuses_other_blocks),
         scratch_test(test_broken_record),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
