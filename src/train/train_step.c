@@ -137,17 +137,18 @@ static void measure(TrainStep *step, DitBatch *batch, const float *x0, const flo
 }
 
 // The gradient of the mean over the batch, times `weight`, goes where the gradients go.
-static void backward(TrainStep *step, DitBatch *batch, float weight) {
+static void backward(TrainStep *step, const DitBatch *batch, float weight) {
     const Model *model = step->model;
     const TrainGuide *guide = step->guide;
+    DitBatch aimed = *batch;
     DitTargets targets = {.error = step->distance};
     for (int i = 0; i < batch->n; i++) step->distance[i] = 0;
     if (guide) {
         targets.stream = guide->aim(guide->data, batch);
         targets.weight = weight * guide->weight / (float)batch->n;
-        batch->targets = &targets;
+        aimed.targets = &targets;
     }
-    dit_backward(model->dit, step->workspace, model->params.shared, batch, step->doutput, step->dshared);
+    dit_backward(model->dit, step->workspace, model->params.shared, &aimed, step->doutput, step->dshared);
     for (int i = 0; i < batch->n && guide; i++) step->distance[i] *= guide->weight;
 }
 
