@@ -259,6 +259,11 @@ void engine_loss(Engine *engine, int batch, int channels, size_t plane, const fl
                  const float *xt, const float *eps, const LossTerms *terms, float weight, float *mse, float *vlb,
                  float *doutput);
 
+// How far features are from where they should be, per sample: error[b] (host) += e_b = || x_b - target_b ||^2 /
+// || target_b ||^2 and dx += weight * d e_b / d x_b, for x, target, dx (B, size). A target of zeros is left out.
+void engine_relative_error(Engine *engine, int batch, size_t size, const float *x, const float *target, float weight,
+                           float *error, float *dx);
+
 // One sampler step (DDPM ancestral or DDIM), elementwise; see diffusion/sampler.h for the meaning of the coefficients:
 // eps = model epsilon (after guidance), x0 = clip?(x0_xt x - x0_eps eps), x' = mean_x0 x0 + mean_xt x + mean_eps eps +
 // sigma z, sigma = exp(0.5 * (frac * log_high + (1 - frac) * log_low)) with frac = (v + 1) / 2 of the variance
