@@ -76,7 +76,7 @@ void train_log_close(TrainLog *log) {
 
 void train_log_summary(const TrainLog *log, TrainResult *result) {
     const double images = (double)log->n * log->settings->batch * log->settings->accumulate;
-    result->loss = log->n > 0 ? (log->mse + log->vlb) / (double)log->n : log->last_loss;
+    result->loss = log->n > 0 ? (log->mse + log->vlb + log->distance) / (double)log->n : log->last_loss;
     result->images_per_second = log->n > 0 ? images / log->step_seconds : log->last_images_per_second;
     result->flops_per_second = result->images_per_second * log->flops_per_image;
 }
@@ -109,7 +109,7 @@ static KinditStatus write_row(TrainLog *log, int64_t step, double lr, const Trai
     log->last_loss = mean->loss;
     log->last_images_per_second = mean->images_per_second;
     log->n = 0;
-    log->mse = log->vlb = log->gradient_norm = log->step_seconds = 0;
+    log->mse = log->vlb = log->distance = log->gradient_norm = log->step_seconds = 0;
     return KINDIT_OK;
 }
 
@@ -119,6 +119,7 @@ KinditStatus train_log_step(TrainLog *log, const StepReport *report) {
     log->n++;
     log->mse += report->mse;
     log->vlb += report->vlb;
+    log->distance += report->distance;
     log->gradient_norm += report->gradient_norm;
     log->step_seconds += report->seconds;
     train_log_summary(log, &mean);

@@ -10,8 +10,8 @@
 
 // What one step has to say.
 typedef struct StepReport {
-    int64_t step;    // number of steps taken, this one included
-    double mse, vlb; // means over the step's samples; the loss is their sum
+    int64_t step;              // number of steps taken, this one included
+    double mse, vlb, distance; // means over the step's samples; the loss is their sum
     double gradient_norm, lr;
     double seconds; // the step alone took
 } StepReport;
@@ -27,7 +27,7 @@ typedef struct TrainLog {
     double began, earlier; // clock when this invocation began; seconds that earlier ones had logged
     // Sums over the steps since the last row, and what the last row said.
     int64_t n;
-    double mse, vlb, gradient_norm, step_seconds;
+    double mse, vlb, distance, gradient_norm, step_seconds;
     double last_loss, last_images_per_second;
 } TrainLog;
 

@@ -69,6 +69,7 @@ static KinditStatus open_buffers(TrainStep *step, int accumulate, DitMode mode) 
     TRY(engine_alloc(engine, batch, &step->t));
     TRY(memory_alloc(ctx, batch, sizeof(float), &step->t_host));
     TRY(memory_alloc(ctx, batch, sizeof(float), &step->mse));
+    TRY(memory_alloc(ctx, batch, sizeof(float), &step->distance));
     return memory_alloc(ctx, batch, sizeof(float), &step->vlb);
 }
 
@@ -85,6 +86,7 @@ KinditStatus train_step_create(TrainStep *out, Model *model, const Schedule *sch
 void train_step_close(TrainStep *step) {
     if (!step->model) return;
     Engine *engine = step->model->engine;
+    memory_free(&step->distance);
     memory_free(&step->vlb);
     memory_free(&step->mse);
     memory_free(&step->t_host);
@@ -108,41 +110,59 @@ void train_step_begin(TrainStep *step) {
     gate_reset(&step->gate);
 }
 
-// The pass that gives step->mse and step->vlb; *batch, filled in, is what backward is to be given.
-static void forward(TrainStep *step, DitBatch *batch, const float *x0, const float *noise, const int *t,
-                    const int *labels, int n, float weight) {
+void train_step_forward(TrainStep *step, const float *x0, const float *noise, const int *t, const int *labels, int n,
+                        DitBatch *batch) {
     const Model *model = step->model;
     const DitConfig *config = &model->dit->config;
     Engine *engine = model->engine;
-    const size_t plane = (size_t)config->image_size * (size_t)config->image_size;
     DiffusionBatch *diffusion = &step->diffusion;
-
     loss_batch_fill(diffusion, step->schedule, t, n);
-    engine_noise(engine, n, (size_t)config->channels * plane, diffusion->sqrt_alpha_bar, diffusion->sqrt_one_minus, x0,
-                 noise, step->xt);
+    engine_noise(engine, n, sample_floats(config, config->channels), diffusion->sqrt_alpha_bar,
+                 diffusion->sqrt_one_minus, x0, noise, step->xt);
     for (int i = 0; i < n; i++) step->t_host[i] = (float)step->schedule->timestep[t[i]];
     engine_upload(engine, step->t, step->t_host, (size_t)n);
     gate_open(&step->gate, &model->params, labels, n);
-
     *batch = (DitBatch){.n = n, .x = step->xt, .t = step->t, .labels = labels, .gate = narrow_gate(step)};
     dit_forward(model->dit, step->workspace, model->params.shared, batch, step->output);
-    engine_loss(engine, n, config->channels, plane, step->output, x0, step->xt, noise,
-                step->with_vlb ? &diffusion->terms : NULL, weight, step->mse, step->with_vlb ? step->vlb : NULL,
+}
+
+// The pass that gives step->mse and step->vlb; *batch, filled in, is what backward is to be given.
+static void measure(TrainStep *step, DitBatch *batch, const float *x0, const float *noise, const int *t,
+                    const int *labels, int n, float weight) {
+    const DitConfig *config = &step->model->dit->config;
+    train_step_forward(step, x0, noise, t, labels, n, batch);
+    engine_loss(step->model->engine, n, config->channels, sample_floats(config, 1), step->output, x0, step->xt, noise,
+                step->with_vlb ? &step->diffusion.terms : NULL, weight, step->mse, step->with_vlb ? step->vlb : NULL,
                 step->doutput);
+}
+
+// The gradient of the mean over the batch, times `weight`, goes where the gradients go.
+static void backward(TrainStep *step, const DitBatch *batch, float weight) {
+    const Model *model = step->model;
+    const TrainGuide *guide = step->guide;
+    DitBatch aimed = *batch;
+    DitTargets targets = {.error = step->distance};
+    for (int i = 0; i < batch->n; i++) step->distance[i] = 0;
+    if (guide) {
+        targets.stream = guide->aim(guide->data, batch);
+        targets.weight = weight * guide->weight / (float)batch->n;
+        aimed.targets = &targets;
+    }
+    dit_backward(model->dit, step->workspace, model->params.shared, &aimed, step->doutput, step->dshared);
+    for (int i = 0; i < batch->n && guide; i++) step->distance[i] *= guide->weight;
 }
 
 void train_step_accumulate(TrainStep *step, const float *x0, const float *noise, const int *t, const int *labels, int n,
                            float weight) {
-    const Model *model = step->model;
     DitBatch batch;
-    forward(step, &batch, x0, noise, t, labels, n, weight);
-    dit_backward(model->dit, step->workspace, model->params.shared, &batch, step->doutput, step->dshared);
+    measure(step, &batch, x0, noise, t, labels, n, weight);
+    backward(step, &batch, weight);
 }
 
 void train_step_measure(TrainStep *step, const float *x0, const float *noise, const int *t, const int *labels, int n) {
     DitBatch batch;
     gate_reset(&step->gate);
-    forward(step, &batch, x0, noise, t, labels, n, 1);
+    measure(step, &batch, x0, noise, t, labels, n, 1);
 }
 
 double train_step_gradient_norm(const TrainStep *step) {

@@ -5,9 +5,9 @@
 
 #include "base/clock.h"
 #include "base/file.h"
-#include "data/loader.h"
 #include "model/model_run.h"
 #include "train/checkpoint.h"
+#include "train/train_batch.h"
 #include "train/train_log.h"
 #include "train/train_settings.h"
 #include "train/train_step.h"
@@ -21,19 +21,26 @@ typedef struct Trainer {
     double began;
     cJSON *record; // what run.json holds
     Dataset *dataset;
-    Loader loader;
+    TrainBatch batch;
     Schedule schedule;
     Model *model;
     Optimizer optimizer;
     TrainStep step;
     TrainLog log;
-    float *x0, *noise; // (batch, C, S, S) engine memory
-    RngKey *keys;      // [batch]
-    int *t, *labels;   // [batch]
     size_t step_bytes; // engine memory held while stepping
 } Trainer;
 
 // ---- opening -------------------------------------------------------------------------------------------------------
+
+KinditStatus train_check_new(KinditContext *ctx, const char *run) {
+    char path[1024];
+    int64_t step; // of a checkpoint without its record: this run's own must not be mistaken for it
+    TRY(file_path(path, ctx, "%s/run.json", run));
+    TRY(model_run_newest(ctx, run, &step));
+    if (step < 0 && !file_exists(path)) return KINDIT_OK;
+    return context_fail(ctx, KINDIT_ERROR_ARGUMENT, "%s: already holds a run: resume it, or choose another folder",
+                        run);
+}
 
 // The record of this run: written for a new one, held against the old one when it goes on.
 static KinditStatus open_record(Trainer *trainer, bool resume) {
@@ -41,14 +48,8 @@ static KinditStatus open_record(Trainer *trainer, bool resume) {
     const TrainJob *job = &trainer->job;
     char path[1024];
     TRY(train_record_build(&trainer->record, ctx, &job->config, &trainer->settings, trainer->dataset, job->adapt));
+    if (!resume) return train_check_new(ctx, trainer->run);
     TRY(file_path(path, ctx, "%s/run.json", trainer->run));
-    if (!resume) {
-        int64_t step; // of a checkpoint without its record: this run's own must not be mistaken for it
-        TRY(model_run_newest(ctx, trainer->run, &step));
-        if (step < 0 && !file_exists(path)) return KINDIT_OK;
-        return context_fail(ctx, KINDIT_ERROR_ARGUMENT, "%s: already holds a run: resume it, or choose another folder",
-                            trainer->run);
-    }
     cJSON *old = NULL;
     TRY(json_read(&old, ctx, path));
     KinditStatus status = train_record_compare(ctx, path, old, trainer->record);
@@ -90,22 +91,16 @@ static KinditStatus open_weights(Trainer *trainer, bool resume) {
 
 static KinditStatus open_buffers(Trainer *trainer) {
     const TrainSettings *s = &trainer->settings;
-    const DitConfig *config = &trainer->model->dit->config;
-    const size_t batch = (size_t)s->batch;
-    const size_t floats = batch * (size_t)config->channels * (size_t)config->image_size * (size_t)config->image_size;
     KinditContext *ctx = trainer->ctx;
     TRY(schedule_create(&trainer->schedule, ctx, s->diffusion_steps, s->beta_first, s->beta_last));
     TRY(train_step_create(&trainer->step, trainer->model, &trainer->schedule, s->batch, s->accumulate, train_mode(s)));
-    TRY(loader_create(&trainer->loader, ctx, trainer->dataset, trainer->dataset->train, s->seed, s->batch));
-    TRY(engine_alloc(trainer->engine, floats, &trainer->x0));
-    TRY(engine_alloc(trainer->engine, floats, &trainer->noise));
-    TRY(memory_alloc(ctx, batch, sizeof *trainer->keys, &trainer->keys));
-    TRY(memory_alloc(ctx, batch, sizeof *trainer->t, &trainer->t));
-    return memory_alloc(ctx, batch, sizeof *trainer->labels, &trainer->labels);
+    trainer->step.guide = trainer->job.guide;
+    return train_batch_create(&trainer->batch, ctx, trainer->engine, trainer->dataset, s);
 }
 
 // The run's files come last: whatever can be refused has been by then.
 static KinditStatus open_run(Trainer *trainer, bool resume) {
+    const TrainGuide *guide = trainer->job.guide;
     KinditContext *ctx = trainer->ctx;
     char path[1024];
     if (resume)
@@ -114,7 +109,8 @@ static KinditStatus open_run(Trainer *trainer, bool resume) {
     TRY(file_path(path, ctx, "%s/run.json", trainer->run));
     TRY(json_write(ctx, path, trainer->record));
     return train_log_open(&trainer->log, ctx, trainer->run, trainer->job.task, &trainer->settings,
-                          dit_training_flops(trainer->model->dit), trainer->optimizer.step);
+                          dit_training_flops(trainer->model->dit) + (guide ? guide->flops : 0),
+                          trainer->optimizer.step);
 }
 
 static KinditStatus trainer_open(Trainer *trainer, const char *data, bool resume) {
@@ -135,12 +131,7 @@ static KinditStatus trainer_open(Trainer *trainer, const char *data, bool resume
 
 static void trainer_close(Trainer *trainer) {
     train_log_close(&trainer->log);
-    memory_free(&trainer->labels);
-    memory_free(&trainer->t);
-    memory_free(&trainer->keys);
-    engine_free(trainer->engine, &trainer->noise);
-    engine_free(trainer->engine, &trainer->x0);
-    loader_close(&trainer->loader);
+    train_batch_close(&trainer->batch);
     train_step_close(&trainer->step);
     schedule_close(&trainer->schedule);
     optimizer_close(&trainer->optimizer);
@@ -150,24 +141,6 @@ static void trainer_close(Trainer *trainer) {
 }
 
 // ---- one step ------------------------------------------------------------------------------------------------------
-
-// Samples k .. k + batch - 1 of the run: image, label (or none), timestep and noise, each a function of the seed and
-// its number.
-static void read_batch(Trainer *trainer, int64_t k) {
-    const TrainSettings *s = &trainer->settings;
-    const DitConfig *config = &trainer->model->dit->config;
-    const size_t size = (size_t)config->channels * (size_t)config->image_size * (size_t)config->image_size;
-    loader_read(&trainer->loader, trainer->engine, k, s->batch, trainer->x0, trainer->labels);
-    for (int i = 0; i < s->batch; i++) {
-        RngKey key = {.seed = s->seed, .sample = (uint64_t)(k + i), .purpose = RNG_LABEL_DROPOUT};
-        if (rng_uniform(key, 0) < s->label_dropout) trainer->labels[i] = config->n_classes;
-        key.purpose = RNG_TIMESTEP;
-        trainer->t[i] = (int)rng_below(key, 0, (uint32_t)s->diffusion_steps);
-        key.purpose = RNG_NOISE;
-        trainer->keys[i] = key;
-    }
-    engine_fill_normal(trainer->engine, s->batch, size, trainer->keys, trainer->noise);
-}
 
 // Of step number `step`, the first being 1: linear warm-up, then constant, then linearly towards 0 after the last step.
 static double learning_rate(const TrainSettings *s, int64_t step) {
@@ -185,27 +158,30 @@ static KinditStatus fail_not_finite(Trainer *trainer, const StepReport *report) 
                       good));
     return context_fail(trainer->ctx, KINDIT_ERROR_NUMERIC,
                         "step %" PRId64 ": loss %g, gradient norm %g; %s; a smaller learning rate than %g may help",
-                        report->step, report->mse + report->vlb, report->gradient_norm, where, trainer->settings.lr);
+                        report->step, report->mse + report->vlb + report->distance, report->gradient_norm, where,
+                        trainer->settings.lr);
 }
 
 static KinditStatus train_one_step(Trainer *trainer, StepReport *report) {
     const TrainSettings *s = &trainer->settings;
     TrainStep *step = &trainer->step;
+    TrainBatch *batch = &trainer->batch;
     const double began = clock_seconds(), samples = (double)s->batch * s->accumulate;
     const int64_t done = trainer->optimizer.step;
     *report = (StepReport){.step = done + 1, .lr = learning_rate(s, done + 1)};
     train_step_begin(step);
     for (int a = 0; a < s->accumulate; a++) {
-        read_batch(trainer, (done * s->accumulate + a) * s->batch);
-        train_step_accumulate(step, trainer->x0, trainer->noise, trainer->t, trainer->labels, s->batch,
+        train_batch_read(batch, (done * s->accumulate + a) * s->batch);
+        train_step_accumulate(step, batch->x0, batch->noise, batch->t, batch->labels, s->batch,
                               1.0f / (float)s->accumulate);
         for (int i = 0; i < s->batch; i++) {
             report->mse += step->mse[i] / samples;
             report->vlb += step->vlb[i] / samples;
+            report->distance += step->distance[i] / samples;
         }
     }
     report->gradient_norm = train_step_gradient_norm(step);
-    if (!isfinite(report->mse + report->vlb) || !isfinite(report->gradient_norm))
+    if (!isfinite(report->mse + report->vlb + report->distance) || !isfinite(report->gradient_norm))
         return fail_not_finite(trainer, report);
     train_step_update(step, &trainer->optimizer, report->lr);
     report->seconds = clock_seconds() - began;
