@@ -19,7 +19,7 @@ from peer_adapt import FORMS
 
 TOLERANCE = 1e-4  # of the loss, as in compare.py
 TARGET = 2
-READ_BY_PEFT = ("lora", "dora", "loha", "oft")  # their base is untouched; the others are held to it by kindit's tests
+RIDES_ON_DENSE = ("lora", "pissa", "dora", "loha", "oft", "svdiff")
 STEPS, CHECKED = 3, 4  # of the run that is checked; samples that the loss is taken of
 
 
@@ -67,7 +67,7 @@ def make_batch(path, s):
 
 
 def check(results, size, method):
-    """kindit's loss of a model that it adapted, and peft's with the same adapter. Raises where they differ."""
+    """kindit's loss of a model that it adapted, and the peer's with the same adapter. Raises where they differ."""
     s, model = sides.SIZES[size], sides.model_path(size, "dense")
     with tempfile.TemporaryDirectory() as folder:
         data, run, batch, out = (os.path.join(folder, name) for name in ("data", "run", "in.safetensors", "out.safetensors"))
@@ -87,7 +87,7 @@ def check(results, size, method):
                                       os.path.join(trained, "model.safetensors"), *peer_arguments(size, method, blocks)))
     error = abs(ours - theirs) / theirs
     if error > TOLERANCE or abs(ours - base) < 10 * TOLERANCE * base:
-        raise RuntimeError(f"{size} {method}: loss {ours}, of peft {theirs}, before adapting {base}")
+        raise RuntimeError(f"{size} {method}: loss {ours}, of the peer {theirs}, before adapting {base}")
     results.keep("check", method, size, "fp32", loss=ours, peer_loss=theirs, before=base, error=error)
 
 
@@ -143,8 +143,8 @@ def table(machine, entries):
                  f"{1e3 * row['kindit']:.0f} ms", f"{1e3 * row['peer']:.0f} ms", row["form"], f"{times:.2f}", str(TARGET),
                  "yes" if times >= TARGET else "**no**", f"{row['kindit'] / full[0]:.2f}" if full else "", row["date"]]
         yield "| " + " | ".join(cells) + " |"
-    yield "\nThe loss of a model that kindit has adapted, by kindit and by peft:\n"
-    yield "| method | kindit | peft | before | relative error |\n|---|---|---|---|---|"
+    yield "\nThe loss of a model that kindit has adapted, by kindit and by PyTorch:\n"
+    yield "| method | kindit | PyTorch | before | relative error |\n|---|---|---|---|---|"
     for entry in entries:
         if entry["what"] == "check" and "peer_loss" in entry:
             yield (f"| {entry['kind']} | {entry['loss']:.6f} | {entry['peer_loss']:.6f} | {entry['before']:.6f} | "
@@ -165,7 +165,7 @@ def main():
     for size in [sizes_of(size) for size in options.sizes]:
         for method in methods:
             if options.only != "train":
-                if method in READ_BY_PEFT:
+                if method in RIDES_ON_DENSE:
                     check(results, size, method)
                 elif method in ("kind", "full"):
                     compare.check(results, size, base_of(method))

@@ -99,18 +99,21 @@ def model_open(path, form, rank, blocks):
     return (model if form == "dense" else adapt(model, form, rank, blocks)), config
 
 
+OWN_NAMES = {"lora_A.default.weight": "lora_A", "lora_B.default.weight": "lora_B", "oft_R.default.weight": "oft_R",
+             "lora_magnitude_vector.default.weight": "lora_m", "d": "shift", "base_layer.weight": "weight",
+             "base_layer.bias": "bias"}
+
+
 def adapter_fill(model, params):
-    """Gives the adapter what kindit trained: {"blocks.0.attn.q.lora_A": ..., "y_embedder...": ...}."""
+    """Gives the adapter, and the base below it, which PiSSA changes, kindit's: {"blocks.0.attn.q.lora_A": ..., ...}."""
     with torch.no_grad():
         model.labels.copy_(params["y_embedder.embedding_table.weight"])
         for name, parameter in model.named_parameters():
             found = re.match(r"blocks\.(\d+)\.(\w+)\.parts\.(\d+)\.(.*)", name)
-            if not found or not parameter.requires_grad:
+            if not found or not (parameter.requires_grad or "base_layer" in name):
                 continue
             block, part, index, what = found.groups()
-            own = {"lora_A.default.weight": "lora_A", "lora_B.default.weight": "lora_B",
-                   "lora_magnitude_vector.default.weight": "lora_m", "oft_R.default.weight": "oft_R",
-                   "d": "svdiff_shift"}.get(what, what.removesuffix(".default"))
+            own = OWN_NAMES.get(what, what.removesuffix(".default"))
             value = params[f"blocks.{block}.{NAMES[part][int(index)]}.{own}"]
             parameter.copy_((value if value.shape == parameter.shape else value.T).reshape(parameter.shape))
     return model
