@@ -16,7 +16,8 @@ typedef enum RngPurpose {
     RNG_SAMPLE_START, // x_T of sample i
     RNG_SAMPLE_STEP,  // ancestral noise of sample i at sampler step `step`
     RNG_DATA,         // splits and the like
-    RNG_TEST
+    RNG_TEST,
+    RNG_SHIFT // by how many pixels an image is moved: sample as above
 } RngPurpose;
 
 typedef struct RngKey {

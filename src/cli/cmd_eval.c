@@ -1,7 +1,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cli/cli.h"
+#include "cli/eval_train_features.h"
 #include "data/sample_batch.h"
 #include "metrics/nearest.h"
 
@@ -14,7 +14,7 @@ static struct {
 } settings;
 
 static const Option *eval_options(int *n) {
-    static const Option options[] = {
+    static const Option own[] = {
         {"--data", NULL, OPTION_STRING, &settings.data, "DIR", "the data set to measure against (required)", 0, 0,
          NULL},
         {"--reference", NULL, OPTION_CHOICE, &settings.reference, "train|heldout",
@@ -23,7 +23,10 @@ static const Option *eval_options(int *n) {
          "measure the real images of a split in place of SAMPLES", 0, 0, &settings.queries_given},
         {"--json", NULL, OPTION_FLAG, &settings.json, NULL, "print JSON", 0, 0, NULL},
     };
-    *n = sizeof options / sizeof *options;
+    static Option options[32];
+    int n_train;
+    const Option *train = eval_train_features_options(&n_train);
+    *n = cli_join_options(options, own, sizeof own / sizeof *own, train, n_train);
     return options;
 }
 
@@ -95,8 +98,13 @@ static int print_table(const NearestResult *result, const Dataset *dataset, cons
 }
 
 static int eval_run(KinditContext *ctx, int n_positional, char **positional) {
-    if (strcmp(positional[0], "nn") != 0) return cli_usage("eval", "'%s': expected nn", positional[0]);
     if (!settings.data) return cli_usage("eval", "--data DIR is missing");
+    if (strcmp(positional[0], "train-features") == 0) {
+        if (n_positional > 1) return cli_usage("eval", "train-features takes no '%s'", positional[1]);
+        return eval_train_features(ctx, settings.data, settings.json);
+    }
+    if (strcmp(positional[0], "nn") != 0)
+        return cli_usage("eval", "'%s': expected nn or train-features", positional[0]);
     if ((n_positional == 2) == settings.queries_given)
         return cli_usage("eval", "give either SAMPLES.npz or --queries SPLIT");
     if (settings.queries_given && settings.queries == settings.reference)
@@ -122,14 +130,19 @@ static int eval_run(KinditContext *ctx, int n_positional, char **positional) {
 
 const Command command_eval = {
     .name = "eval",
-    .summary = "measure samples: is the nearest real image of the same class?",
-    .arguments = "nn (SAMPLES.npz | --queries SPLIT) --data DIR [options]",
+    .summary = "measure samples, or train the network that measures them",
+    .arguments = "(nn SAMPLES.npz | nn --queries SPLIT | train-features -o FILE) --data DIR [options]",
     .examples = "kindit eval nn samples.npz --data data/glyphs\n"
-                "kindit eval nn --queries heldout --data data/glyphs --json",
+                "kindit eval nn --queries heldout --data data/glyphs --json\n"
+                "kindit eval train-features --data data/glyphs -o glyph-features.safetensors",
     .notes =
         "nn: the class accuracy of the 1-nearest neighbour in pixel space, overall and per class. The figure of real "
         "held-out images (--queries heldout) is what samples are compared with. SAMPLES.npz comes from `kindit sample "
-        "-o SAMPLES.npz`; its classes are matched by id.",
+        "-o SAMPLES.npz`; its classes are matched by id.\n"
+        "train-features: a small classifier (a vision transformer) of the data set's classes, whose features metrics "
+        "can compare where the usual networks never saw such images. FILE has the averaged weights, and says how many "
+        "held-out images it names rightly; checkpoints lie in the run folder beside it, and --resume goes on from "
+        "them.",
     .min_positional = 1,
     .max_positional = 2,
     .options = eval_options,

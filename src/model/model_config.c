@@ -6,9 +6,11 @@
 #include "base/json.h"
 #include "model/model_file.h"
 
-// Format 2: weights in few bits, or a DiT that computes as another program's; readers of 1 would not know.
-enum { FORMAT_PLAIN = 1, NEWEST_FORMAT = 2 };
+// Format 2: weights in few bits, or a DiT that computes as another program's; 3: a classifier. Older readers would not
+// know.
+enum { FORMAT_PLAIN = 1, FORMAT_EXTENDED = 2, FORMAT_CLASSIFIER = 3, NEWEST_FORMAT = FORMAT_CLASSIFIER };
 static const char time_shift_key[] = "time_shift", mlp_norm_eps_key[] = "mlp_norm_eps";
+static const char head_key[] = "head", head_type[] = "classes", head_pool[] = "mean";
 
 typedef struct ConfigField {
     const char *key;
@@ -119,6 +121,21 @@ static KinditStatus parse_numerics(const cJSON *json, KinditContext *ctx, const 
     return KINDIT_OK;
 }
 
+// {"type": "classes", "pool": "mean"}: a classifier; without a head a model draws.
+static KinditStatus parse_head(const cJSON *json, KinditContext *ctx, const char *where, DitConfig *config) {
+    const cJSON *head;
+    const char *type, *pool;
+    config->classifier = cJSON_HasObjectItem(json, head_key);
+    if (!config->classifier) return KINDIT_OK;
+    TRY(json_get_object(json, ctx, where, head_key, &head));
+    TRY(json_get_string(head, ctx, where, "type", &type));
+    TRY(json_get_string(head, ctx, where, "pool", &pool));
+    if (strcmp(type, head_type) == 0 && strcmp(pool, head_pool) == 0) return KINDIT_OK;
+    return context_fail(ctx, KINDIT_ERROR_FORMAT,
+                        "%s: head: expected type \"%s\" with pool \"%s\", found \"%.80s\" with \"%.80s\"", where,
+                        head_type, head_pool, type, pool);
+}
+
 static KinditStatus parse_fields(const cJSON *json, KinditContext *ctx, const char *where, DitConfig *config) {
     int64_t format, value;
     TRY(json_get_int(json, ctx, where, "format", 1, INT_MAX, &format));
@@ -138,6 +155,7 @@ static KinditStatus parse_fields(const cJSON *json, KinditContext *ctx, const ch
     }
     for (int i = 0; i < N_BOOL_FIELDS; i++)
         TRY(json_get_bool(json, ctx, where, bool_fields[i].key, (bool *)((char *)config + bool_fields[i].offset)));
+    TRY(parse_head(json, ctx, where, config));
     return parse_numerics(json, ctx, where, config);
 }
 
@@ -154,6 +172,8 @@ const char *model_config_difference(const DitConfig *a, const DitConfig *b, int 
         *of_b = *(const bool *)((const char *)b + bool_fields[i].offset);
         if (*of_a != *of_b) return bool_fields[i].key;
     }
+    *of_a = a->classifier, *of_b = b->classifier;
+    if (*of_a != *of_b) return head_key;
     *of_a = a->time_shift, *of_b = b->time_shift;
     return *of_a != *of_b ? time_shift_key : NULL;
 }
@@ -193,9 +213,19 @@ static bool build_numerics(cJSON *document, const DitConfig *config) {
            cJSON_AddNumberToObject(document, mlp_norm_eps_key, config->mlp_norm_eps);
 }
 
+static bool build_head(cJSON *document, const DitConfig *config) {
+    if (!config->classifier) return true;
+    cJSON *head = cJSON_AddObjectToObject(document, head_key);
+    return cJSON_AddStringToObject(head, "type", head_type) && cJSON_AddStringToObject(head, "pool", head_pool);
+}
+
+static int format_of(const DitConfig *config) {
+    if (config->classifier) return FORMAT_CLASSIFIER;
+    return config->time_shift == 0 && config->mlp_norm_eps == DIT_NORM_EPS ? FORMAT_PLAIN : FORMAT_EXTENDED;
+}
+
 static bool build_fields(cJSON *document, const DitConfig *config) {
-    bool plain = config->time_shift == 0 && config->mlp_norm_eps == DIT_NORM_EPS;
-    if (!cJSON_AddNumberToObject(document, "format", plain ? FORMAT_PLAIN : NEWEST_FORMAT)) return false;
+    if (!cJSON_AddNumberToObject(document, "format", format_of(config))) return false;
     if (!cJSON_AddStringToObject(document, "kind", config->factored ? "kind" : "dense")) return false;
     for (int i = 0; i < N_INT_FIELDS; i++) {
         int value = *(const int *)((const char *)config + int_fields[i].offset);
@@ -205,7 +235,7 @@ static bool build_fields(cJSON *document, const DitConfig *config) {
         bool value = *(const bool *)((const char *)config + bool_fields[i].offset);
         if (!cJSON_AddBoolToObject(document, bool_fields[i].key, value)) return false;
     }
-    return build_numerics(document, config);
+    return build_head(document, config) && build_numerics(document, config);
 }
 
 KinditStatus model_config_build(cJSON **out, KinditContext *ctx, const DitConfig *config, const ModelClass *classes) {
@@ -245,8 +275,8 @@ KinditStatus model_config_merge(cJSON **out, KinditContext *ctx, const cJSON *ba
 KinditStatus model_config_for_file(cJSON **out, KinditContext *ctx, const cJSON *base, const DitConfig *config,
                                    const ModelClass *classes, StorageType type) {
     TRY(model_config_merge(out, ctx, base, config, classes));
-    if (type == STORAGE_INT8 || type == STORAGE_INT4)
-        cJSON_SetNumberValue(cJSON_GetObjectItemCaseSensitive(*out, "format"), NEWEST_FORMAT);
+    if ((type == STORAGE_INT8 || type == STORAGE_INT4) && !config->classifier)
+        cJSON_SetNumberValue(cJSON_GetObjectItemCaseSensitive(*out, "format"), FORMAT_EXTENDED);
     if (cJSON_AddStringToObject(*out, "storage", storage_name(type))) return KINDIT_OK;
     cJSON_Delete(*out);
     *out = NULL;

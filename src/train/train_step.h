@@ -3,9 +3,9 @@
 // file.
 //
 //     train_step_begin(&step);
-//     for (each micro-batch) train_step_accumulate(&step, x0, noise, t, labels, n, weight);
-//     norm = train_step_gradient_norm(&step);         // is it finite?
-//     train_step_update(&step, &optimizer, lr);
+//     for (each micro-batch) train_step_accumulate(&step, x0, noise, t, labels, n, weight);      // or
+//     train_step_classify norm = train_step_gradient_norm(&step);         // is it finite? train_step_update(&step,
+//     &optimizer, lr);
 //
 // Gradients lie in step.dshared (layout->n_shared floats, engine memory) and, for the class c whose slot is
 // s = step.gate.class_slot[c] >= 0, in step.gate.dtailor[s] (layout->n_tailor floats).
@@ -19,7 +19,7 @@
 
 typedef struct TrainStep {
     Model *model;             // borrowed: its weights are what is trained
-    const Schedule *schedule; // borrowed
+    const Schedule *schedule; // borrowed; NULL: a classifier, which also lacks `diffusion`, xt, t and t_host
     int batch;                // samples of a micro-batch at most
     bool with_vlb;            // the model has learned sigma: mse + vlb; otherwise mse alone
     DitWorkspace *workspace;
@@ -31,16 +31,25 @@ typedef struct TrainStep {
         float **dtailor;      // [batch]
     } micro;
     DiffusionBatch diffusion;
-    float *xt, *output, *doutput; // (batch, C, S, S), (batch, C or 2C, S, S) twice; engine memory
+    float *xt, *output, *doutput; // (batch, C, S, S), and what the model puts out twice; engine memory
     float *t;                     // (batch) engine memory
     float *t_host;                // (batch)
-    float *mse, *vlb; // (batch) host: of each sample of the last micro-batch; vlb is 0 without learned sigma
-    float *dshared;   // gradient of the shared vector, engine memory
+    union {                       // (batch) host: two numbers of each sample of the last micro-batch
+        float *terms[2];
+        struct {
+            float *mse, *vlb; // vlb is 0 without learned sigma
+        };
+        struct {
+            float *cross_entropy, *correct; // correct: 1 where the label has the largest logit, else 0
+        };
+    };
+    int *best;      // (batch) a classifier's classes
+    float *dshared; // gradient of the shared vector, engine memory
 } TrainStep;
 
 // Reserves all that steps of `accumulate` micro-batches of up to `batch` samples need; what follows allocates nothing.
-// `mode` says how the model's pass computes; it is one of training whatever mode.training says. On failure nothing is
-// held.
+// `mode` says how the model's pass computes; it is one of training whatever mode.training says. schedule: NULL for a
+// classifier. On failure nothing is held.
 KinditStatus train_step_create(TrainStep *out, Model *model, const Schedule *schedule, int batch, int accumulate,
                                DitMode mode);
 void train_step_close(TrainStep *step);
@@ -54,6 +63,8 @@ void train_step_begin(TrainStep *step);
 // the gradients: weight n / (samples of the whole step) gives the gradient of the step's mean.
 void train_step_accumulate(TrainStep *step, const float *x0, const float *noise, const int *t, const int *labels, int n,
                            float weight);
+// The same of a classifier, by the mean cross-entropy of images x (n, C, S, S) in engine memory with these labels.
+void train_step_classify(TrainStep *step, const float *x, const int *labels, int n, float weight);
 // Euclidean norm of the whole gradient; not finite when any part of it is not.
 double train_step_gradient_norm(const TrainStep *step);
 // AdamW and EMA with this learning rate on what was accumulated.

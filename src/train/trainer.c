@@ -12,11 +12,21 @@
 #include "train/train_settings.h"
 #include "train/train_step.h"
 
-typedef struct Trainer {
+typedef struct Trainer Trainer;
+
+// What a run minimises.
+typedef struct Objective {
+    const char *terms[2]; // the two numbers of a sample, as metrics.csv calls them
+    double weight[2];     // what each adds to the loss
+    void (*accumulate)(Trainer *trainer, int64_t k, float weight); // samples k .. k + batch - 1 of the run
+} Objective;
+
+struct Trainer {
     KinditContext *ctx;
     Engine *engine;
     const char *run;
     TrainSettings settings;
+    const Objective *objective;
     double began;
     cJSON *record; // what run.json holds
     Dataset *dataset;
@@ -28,9 +38,38 @@ typedef struct Trainer {
     TrainLog log;
     float *x0, *noise; // (batch, C, S, S) engine memory
     RngKey *keys;      // [batch]
-    int *t, *labels;   // [batch]
+    int *t, *labels;   // [batch] (noise, keys, t: of diffusion)
     size_t step_bytes; // engine memory held while stepping
-} Trainer;
+};
+
+// ---- what is minimised ---------------------------------------------------------------------------------------------
+
+// Each sample's image, label (or none), timestep and noise are functions of the seed and its number.
+static void accumulate_diffusion(Trainer *trainer, int64_t k, float weight) {
+    const TrainSettings *s = &trainer->settings;
+    const DitConfig *config = &trainer->model->dit->config;
+    const size_t size = (size_t)config->channels * (size_t)config->image_size * (size_t)config->image_size;
+    loader_read(&trainer->loader, trainer->engine, k, s->batch, trainer->x0, trainer->labels);
+    for (int i = 0; i < s->batch; i++) {
+        RngKey key = {.seed = s->seed, .sample = (uint64_t)(k + i), .purpose = RNG_LABEL_DROPOUT};
+        if (rng_uniform(key, 0) < s->label_dropout) trainer->labels[i] = config->n_classes;
+        key.purpose = RNG_TIMESTEP;
+        trainer->t[i] = (int)rng_below(key, 0, (uint32_t)s->diffusion_steps);
+        key.purpose = RNG_NOISE;
+        trainer->keys[i] = key;
+    }
+    engine_fill_normal(trainer->engine, s->batch, size, trainer->keys, trainer->noise);
+    train_step_accumulate(&trainer->step, trainer->x0, trainer->noise, trainer->t, trainer->labels, s->batch, weight);
+}
+
+static void accumulate_classification(Trainer *trainer, int64_t k, float weight) {
+    const int batch = trainer->settings.batch;
+    loader_read(&trainer->loader, trainer->engine, k, batch, trainer->x0, trainer->labels);
+    train_step_classify(&trainer->step, trainer->x0, trainer->labels, batch, weight);
+}
+
+static const Objective diffusion = {{"mse", "vlb"}, {1, 1}, accumulate_diffusion};
+static const Objective classification = {{"cross_entropy", "accuracy"}, {1, 0}, accumulate_classification};
 
 // ---- opening -------------------------------------------------------------------------------------------------------
 
@@ -81,14 +120,17 @@ static KinditStatus open_buffers(Trainer *trainer) {
     const size_t batch = (size_t)s->batch;
     const size_t floats = batch * (size_t)config->channels * (size_t)config->image_size * (size_t)config->image_size;
     KinditContext *ctx = trainer->ctx;
+    const Schedule *schedule = config->classifier ? NULL : &trainer->schedule;
     TRY(schedule_create(&trainer->schedule, ctx, s->diffusion_steps, s->beta_first, s->beta_last));
-    TRY(train_step_create(&trainer->step, trainer->model, &trainer->schedule, s->batch, s->accumulate, train_mode(s)));
+    TRY(train_step_create(&trainer->step, trainer->model, schedule, s->batch, s->accumulate, train_mode(s)));
     TRY(loader_create(&trainer->loader, ctx, trainer->dataset, trainer->dataset->train, s->seed, s->batch));
+    trainer->loader.shift = s->shift;
     TRY(engine_alloc(trainer->engine, floats, &trainer->x0));
+    TRY(memory_alloc(ctx, batch, sizeof *trainer->labels, &trainer->labels));
+    if (config->classifier) return KINDIT_OK;
     TRY(engine_alloc(trainer->engine, floats, &trainer->noise));
     TRY(memory_alloc(ctx, batch, sizeof *trainer->keys, &trainer->keys));
-    TRY(memory_alloc(ctx, batch, sizeof *trainer->t, &trainer->t));
-    return memory_alloc(ctx, batch, sizeof *trainer->labels, &trainer->labels);
+    return memory_alloc(ctx, batch, sizeof *trainer->t, &trainer->t);
 }
 
 // The run's files come last: whatever can be refused has been by then.
@@ -106,7 +148,16 @@ static KinditStatus open_run(Trainer *trainer, bool resume) {
     DitCounts counts;
     dit_count(trainer->model->dit, 1, &counts);
     const double flops = 3 * (counts.flops_linear + counts.flops_attention); // backward is twice forward
-    return train_log_open(&trainer->log, ctx, trainer->run, &trainer->settings, flops, trainer->optimizer.step);
+    return train_log_open(&trainer->log, ctx, trainer->run, &trainer->settings, trainer->objective->terms, flops,
+                          trainer->optimizer.step);
+}
+
+static KinditStatus check_classifier(const Trainer *trainer) {
+    const TrainSettings *s = &trainer->settings;
+    if (s->label_dropout == 0 && s->sample_every == 0 && !trainer->dataset->latents) return KINDIT_OK;
+    return context_fail(trainer->ctx, KINDIT_ERROR_ARGUMENT,
+                        "%s: a classifier is trained on images, without dropped labels and without samples drawn",
+                        trainer->dataset->path);
 }
 
 static KinditStatus trainer_open(Trainer *trainer, const char *data, const DitConfig *given, bool resume) {
@@ -118,6 +169,8 @@ static KinditStatus trainer_open(Trainer *trainer, const char *data, const DitCo
     config.channels = trainer->dataset->channels;
     config.n_classes = trainer->dataset->n_classes;
     if (trainer->settings.mse_only) config.learn_sigma = false;
+    trainer->objective = config.classifier ? &classification : &diffusion;
+    if (config.classifier) TRY(check_classifier(trainer));
     TRY(open_record(trainer, &config, resume));
     TRY(open_model(trainer, &config));
     TRY(open_buffers(trainer));
@@ -142,24 +195,6 @@ static void trainer_close(Trainer *trainer) {
 
 // ---- one step ------------------------------------------------------------------------------------------------------
 
-// Samples k .. k + batch - 1 of the run: image, label (or none), timestep and noise, each a function of the seed and
-// its number.
-static void read_batch(Trainer *trainer, int64_t k) {
-    const TrainSettings *s = &trainer->settings;
-    const DitConfig *config = &trainer->model->dit->config;
-    const size_t size = (size_t)config->channels * (size_t)config->image_size * (size_t)config->image_size;
-    loader_read(&trainer->loader, trainer->engine, k, s->batch, trainer->x0, trainer->labels);
-    for (int i = 0; i < s->batch; i++) {
-        RngKey key = {.seed = s->seed, .sample = (uint64_t)(k + i), .purpose = RNG_LABEL_DROPOUT};
-        if (rng_uniform(key, 0) < s->label_dropout) trainer->labels[i] = config->n_classes;
-        key.purpose = RNG_TIMESTEP;
-        trainer->t[i] = (int)rng_below(key, 0, (uint32_t)s->diffusion_steps);
-        key.purpose = RNG_NOISE;
-        trainer->keys[i] = key;
-    }
-    engine_fill_normal(trainer->engine, s->batch, size, trainer->keys, trainer->noise);
-}
-
 // Of step number `step`, the first being 1: linear warm-up, then constant, then linearly towards 0 after the last step.
 static double learning_rate(const TrainSettings *s, int64_t step) {
     double up = s->warmup > 0 ? (double)step / (double)s->warmup : 1;
@@ -176,7 +211,7 @@ static KinditStatus fail_not_finite(Trainer *trainer, const StepReport *report) 
                       good));
     return context_fail(trainer->ctx, KINDIT_ERROR_NUMERIC,
                         "step %" PRId64 ": loss %g, gradient norm %g; %s; a smaller learning rate than %g may help",
-                        report->step, report->mse + report->vlb, report->gradient_norm, where, trainer->settings.lr);
+                        report->step, report->loss, report->gradient_norm, where, trainer->settings.lr);
 }
 
 static KinditStatus train_one_step(Trainer *trainer, StepReport *report) {
@@ -187,17 +222,13 @@ static KinditStatus train_one_step(Trainer *trainer, StepReport *report) {
     *report = (StepReport){.step = done + 1, .lr = learning_rate(s, done + 1)};
     train_step_begin(step);
     for (int a = 0; a < s->accumulate; a++) {
-        read_batch(trainer, (done * s->accumulate + a) * s->batch);
-        train_step_accumulate(step, trainer->x0, trainer->noise, trainer->t, trainer->labels, s->batch,
-                              1.0f / (float)s->accumulate);
-        for (int i = 0; i < s->batch; i++) {
-            report->mse += step->mse[i] / samples;
-            report->vlb += step->vlb[i] / samples;
-        }
+        trainer->objective->accumulate(trainer, (done * s->accumulate + a) * s->batch, 1.0f / (float)s->accumulate);
+        for (int i = 0; i < s->batch; i++)
+            for (int k = 0; k < 2; k++) report->term[k] += step->terms[k][i] / samples;
     }
+    for (int k = 0; k < 2; k++) report->loss += trainer->objective->weight[k] * report->term[k];
     report->gradient_norm = train_step_gradient_norm(step);
-    if (!isfinite(report->mse + report->vlb) || !isfinite(report->gradient_norm))
-        return fail_not_finite(trainer, report);
+    if (!isfinite(report->loss) || !isfinite(report->gradient_norm)) return fail_not_finite(trainer, report);
     train_step_update(step, &trainer->optimizer, report->lr);
     report->seconds = clock_seconds() - began;
     trainer->step_bytes = engine_allocated(trainer->engine);
