@@ -3,9 +3,11 @@
 // file.
 //
 //     train_step_begin(&step);
-//     for (each micro-batch) train_step_accumulate(&step, x0, noise, t, labels, n, weight);      // or
-//     train_step_classify norm = train_step_gradient_norm(&step);         // is it finite? train_step_update(&step,
-//     &optimizer, lr);
+//     for (each micro-batch) train_step_accumulate(&step, x0, noise, t, labels, n, weight);
+//     norm = train_step_gradient_norm(&step);         // is it finite?
+//     train_step_update(&step, &optimizer, lr);
+//
+// Of a classifier train_step_classify takes the place of train_step_accumulate.
 //
 // Gradients lie in step.dshared (layout->n_shared floats, engine memory) and, for the class c whose slot is
 // s = step.gate.class_slot[c] >= 0, in step.gate.dtailor[s] (layout->n_tailor floats).

@@ -42,4 +42,4 @@ expect_code 2 "$KINDIT" assemble "$scratch/run" --type int3 --dry-run
 expect_in "$scratch/err" "best|f32|bf16|int8|int4"
 sed -i 's/"format":\t2/"format":\t7/' "$scratch/int8-parts/config.json"
 expect_code 1 "$KINDIT" info "$scratch/int8-parts"
-expect_in "$scratch/err" "format 7 is newer than this program reads (2)"
+expect_in "$scratch/err" "format 7 is newer than this program reads (3)"

@@ -119,7 +119,7 @@ static void test_config_of_a_folder(void **state) {
     static const struct {
         const char *old, *new, *message;
     } edits[] = {
-        {"\"format\":\t1", "\"format\":\t9", "newer than this program reads (2)"},
+        {"\"format\":\t1", "\"format\":\t9", "newer than this program reads (3)"},
         {"\"storage\":\t\"f32\"", "\"storage\":\t\"int8\"", "learngene.safetensors are f32"},
         {"\"id\":\t\"b\"", "\"id\":\t\"a\"", "listed twice"},
         {"\"n_tailor\":\t3", "\"n_tailor\":\t4", "tailors/a.safetensors: made for a model with n_tailor 3"},

@@ -105,7 +105,7 @@ static void test_mismatched_headers(void **state) {
     static const struct {
         const char *old, *new, *one, *other;
     } edits[] = {
-        {"\\\"format\\\":1", "\\\"format\\\":7", "tailors/d.safetensors: format 7 is newer", "reads (2)"},
+        {"\\\"format\\\":1", "\\\"format\\\":7", "tailors/d.safetensors: format 7 is newer", "reads (3)"},
         {"\\\"heads\\\":2", "\\\"heads\\\":3", "tailors/d.safetensors: made for a model with heads 3",
          "parts/config.json has 2"},
         {"\\\"n_tailor\\\":3", "\\\"n_tailor\\\":4", "made for a model with n_tailor 4", "has 3"},

@@ -155,7 +155,7 @@ static void test_refuses_what_is_not_exact(void **state) {
     static const struct {
         const char *file, *old, *new, *message;
     } edits[] = {
-        {"config.json", "\"format\":\t1", "\"format\":\t3", "format 3 is newer than this program reads (2)"},
+        {"config.json", "\"format\":\t1", "\"format\":\t4", "format 4 is newer than this program reads (3)"},
         {"config.json", "\"storage\":\t\"f32\"", "\"storage\":\t\"int3\"", "storage is \"int3\", but the tensors of"},
         {"config.json", "\"kind\":\t\"kind\"", "\"kind\":\t\"lora\"", "lora"},
         {"config.json", "\"depth\":\t2,", "", "depth"},
