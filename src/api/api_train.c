@@ -72,7 +72,8 @@ KinditStatus kindit_train(KinditContext *ctx, const KinditTrainSettings *setting
     Engine *engine = NULL;
     TRY(train_config_from(settings, ctx, data, &config));
     KinditStatus status = engine_create(&engine, ctx);
-    if (!status) status = train_run(ctx, engine, run, data, &config, &train, settings->resume, &reached);
+    const TrainJob job = train_job_pretrain(&config);
+    if (!status) status = train_run(ctx, engine, run, data, &job, &train, settings->resume, &reached);
     engine_close(&engine);
     if (result) {
         *result = (KinditTrainResult){.step = reached.step, .loss = reached.loss, .finished = reached.finished};

@@ -196,3 +196,10 @@ KinditStatus json_get_array(const cJSON *object, KinditContext *ctx, const char 
                             const cJSON **out) {
     return get_item(object, ctx, name, key, cJSON_Array, "an array", out);
 }
+
+bool json_add_copy(cJSON *object, const char *key, const cJSON *item) {
+    cJSON *copy = cJSON_Duplicate(item, true);
+    if (!item || cJSON_AddItemToObject(object, key, copy)) return true;
+    cJSON_Delete(copy);
+    return false;
+}

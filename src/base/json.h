@@ -14,6 +14,9 @@ KinditStatus json_read(cJSON **out, KinditContext *ctx, const char *path);
 // Pretty-printed, atomic. Every double reads back exactly; NaN and infinity are refused (KINDIT_ERROR_NUMERIC).
 KinditStatus json_write(KinditContext *ctx, const char *path, const cJSON *value);
 
+// Adds a copy of `item` under that key; of NULL, nothing. False: out of memory.
+bool json_add_copy(cJSON *object, const char *key, const cJSON *item);
+
 // Typed getters. A missing key or another type is a format error naming `name` and `key`; ranges are inclusive.
 // Integers beyond 2^53 do not survive JSON and are refused: keep a 64-bit seed as a string.
 KinditStatus json_get_int(const cJSON *object, KinditContext *ctx, const char *name, const char *key, int64_t low,

@@ -114,7 +114,9 @@ static KinditStatus plan_new(KinditContext *ctx, TrainSettings *train, DitConfig
 
 // What a run was, so that `--resume -o RUN` is enough to go on; options given are held against it by train_run.
 static KinditStatus plan_resumed(KinditContext *ctx, TrainSettings *train, DitConfig *config, char data[1024]) {
-    TRY(train_record_read(ctx, settings.run, train, config, data));
+    cJSON *adapt;
+    TRY(train_record_read(ctx, settings.run, train, config, data, &adapt));
+    cJSON_Delete(adapt); // train_run says that it is another command's
     if (settings.data)
         TRY(file_path(data, ctx, "%s", settings.data));
     else if (!file_is_folder(data)) // as it was named where the run began
@@ -138,7 +140,8 @@ static int pretrain_run(KinditContext *ctx, int n_positional, char **positional)
     if (!status) {
         apply_options(&train);
         progress_limit(train.max_seconds);
-        status = train_run(ctx, engine, settings.run, data, &config, &train, settings.resume, &result);
+        const TrainJob job = train_job_pretrain(&config);
+        status = train_run(ctx, engine, settings.run, data, &job, &train, settings.resume, &result);
     }
     engine_close(&engine);
     return status ? cli_report(ctx, status) : print_result(&result);

@@ -134,7 +134,9 @@ static KinditStatus train(KinditContext *ctx, Engine *engine, const Dataset *dat
     const DitConfig config = plan_model(dataset);
     const TrainSettings plan = plan_training(dataset);
     TRY(find_run(run, ctx));
-    TRY(train_run(ctx, engine, run, dataset->path, &config, &plan, settings.resume, result));
+    TrainJob job = train_job_pretrain(&config);
+    job.task = "train-features";
+    TRY(train_run(ctx, engine, run, dataset->path, &job, &plan, settings.resume, result));
     return result->finished ? leave_network(ctx, engine, run, dataset, heldout) : KINDIT_OK;
 }
 

@@ -453,7 +453,8 @@ size_t engine_gated_scratch(const GatedShape *shape, int n_samples, int n_slots)
     int n = n_samples * shape->rows, m1 = shape->m1, m2 = shape->m2, g = shape->n_learngene, t = shape->n_tailor;
     size_t chain = scratch_larger(chain_scratch(shape, n_samples, n_slots, m1, m2),
                                   chain_scratch(shape, n_samples, n_slots, m2, m1));
-    size_t sums = reduce_scratch(n, g, m1, t, n_slots) + reduce_scratch(n, g, m2, t, n_slots);
+    size_t sums = scratch_larger(reduce_scratch(n, g, m1, t, n_slots) + reduce_scratch(n, g, m2, t, n_slots),
+                                 reduce_scratch(n, 0, m1, t, n_slots) + reduce_scratch(n, 0, m2, t, n_slots));
     return scratch_size((size_t)n * (size_t)components(shape)) + scratch_size(products_size(shape, n_samples)) +
            scratch_larger(chain, sums);
 }
@@ -512,8 +513,13 @@ void engine_gated_backward(Engine *engine, const GatedShape *shape, const Gate *
     Reduction of[2] = {{.n = n, .q = m1, .L = kept, .ldl = all, .X = x, .ldx = m1},
                        {.n = n, .q = m2, .L = a, .ldl = all, .X = dy, .ldx = m2, .sums_x = dw->bias}};
     for (int i = 0; i < 2; i++) {
-        of[i].p = shape->n_learngene;
-        if (dw->U) of[i].scale = w->s, of[i].G = i == 0 ? dw->U : dw->V;
+        if (dw->U) {
+            of[i].p = shape->n_learngene;
+            of[i].scale = w->s;
+            of[i].G = i == 0 ? dw->U : dw->V;
+        } else {
+            of[i].L = activation_at(of[i].L, (size_t)shape->n_learngene); // the tailors' columns alone
+        }
         if (!tailors) continue;
         of[i].tailors = (ReduceTailors){.gate = gate, .n = shape->n_tailor, .rows = shape->rows, .scale = w->tailor_s};
         of[i].tailors.G = i == 0 ? w->tailor_U : w->tailor_V;
@@ -525,7 +531,8 @@ void engine_gated_backward(Engine *engine, const GatedShape *shape, const Gate *
     } else if (dw->bias) {
         reduce(engine, 1, &of[1], scratch);
     }
-    double open = count_products(shape, gate, 1);
-    engine_profile_end(engine, KERNEL_GATED_BACKWARD, 2 * open * (m2 + (dx.data ? m1 : 0) + (dw->U ? m1 + m2 : 0)),
+    double open = count_products(shape, gate, 1), learngene = (double)n * shape->n_learngene;
+    double summed = (dw->U ? learngene : 0) + (tailors ? open - learngene : 0);
+    engine_profile_end(engine, KERNEL_GATED_BACKWARD, 2 * (open * (m2 + (dx.data ? m1 : 0)) + summed * (m1 + m2)),
                        2 * count_bytes(shape, gate, x, a, dy));
 }

@@ -129,16 +129,17 @@ static bool in_place(const Reduction *r, int row) {
     return row == 0 && r->G && !r->scale;
 }
 
-// Long samples: the tailor's columns of L go through the same product as the learngene's, to rows behind G's that are
-// emptied into the sums of a slot when the next one comes. (A product for a tailor's few rows alone takes long.)
+// Long samples: the tailor's columns of L go through the same product as the learngene's, where that is wanted, to rows
+// behind G's that are emptied into the sums of a slot when the next one comes. (Products of their own take longer.)
 static bool joins(const Reduction *r, const Item *item) {
-    return item->last && r->tailors.gate && r->G && r->scale && r->tailors.rows >= STEP / 2;
+    return item->last && r->tailors.gate && (r->scale || !r->G) && r->tailors.rows >= STEP / 2;
 }
 
 // Whether the processor's bf16 products serve: where nothing is left to add from rows that lie apart.
 static bool is_bf16(const Reduction *r, const Item *item) {
     const bool apart = item->last && r->tailors.gate && !joins(r, item);
-    return r->L.type == ENGINE_BF16 && r->X.type == ENGINE_BF16 && gemm_bf16_is_native() && r->G && !apart;
+    const bool wanted = r->G || joins(r, item);
+    return r->L.type == ENGINE_BF16 && r->X.type == ENGINE_BF16 && gemm_bf16_is_native() && wanted && !apart;
 }
 
 static void change_slot(const Reduction *r, const Item *item, const Sums *s, int from, int to) {
@@ -190,7 +191,7 @@ static void sum_item(const Reduction *r, const Item *item, const Sums *s) {
             continue;
         }
         const float *x = gather(rows, item->width, X, &ldx, buffer);
-        if (r->G) multiply(rows, height, item->width, L, r->ldl, x, ldx, sum, r->q, direct || i > 0);
+        if (r->G || join) multiply(rows, height, item->width, L, r->ldl, x, ldx, sum, r->q, direct || i > 0);
         if (item->last && r->tailors.gate && !join) add_tailors(r, item, row, rows, x, ldx, s);
     }
     if (join) change_slot(r, item, s, slot, -1);

@@ -74,7 +74,7 @@ KinditStatus cut_create(Model **out, const Model *full, const Energy *energy, co
     config.n_classes = cut->n_classes;
     config.n_learngene = cut->n_learngene;
     config.n_tailor = cut->n_tailor;
-    TRY(model_create_blank(out, full->ctx, full->engine, &config, full->classes, full->config));
+    TRY(model_create_blank(out, full->ctx, full->engine, &config, full->classes, full->config, 0));
     KinditStatus status = memory_alloc(full->ctx, (size_t)most, sizeof *kept, &kept);
     if (!status) status = copy_all(*out, full, energy, cut, kept);
     memory_free(&kept);

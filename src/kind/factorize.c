@@ -223,7 +223,7 @@ KinditStatus factorize_create(Model **out, const Model *model, int n_learngene, 
     config.factored = true;
     config.n_learngene = n_learngene;
     config.n_tailor = n_tailor;
-    TRY(model_create_blank(out, model->ctx, model->engine, &config, model->classes, model->config));
+    TRY(model_create_blank(out, model->ctx, model->engine, &config, model->classes, model->config, 0));
     Factorize f = {.model = model, .from = model->dit, .to = (*out)->dit};
     KinditStatus status = work(&f, *out, kept);
     factorize_close(&f);

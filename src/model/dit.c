@@ -57,7 +57,7 @@ static KinditStatus dit_declare_block(Dit *dit, int i) {
 // classifier, which is told no label, has the null row alone.
 static KinditStatus dit_declare_labels(Dit *dit) {
     int64_t shared_rows = dit->config.factored || dit->config.classifier ? 1 : (int64_t)dit->config.n_classes + 1;
-    return params_declare(&dit->layout, dit->ctx, "y_embedder.embedding_table.weight", ROLE_SHARED,
+    return params_declare(&dit->layout, dit->ctx, "y_embedder.embedding_table.weight", ROLE_LABELS,
                           dit->config.factored ? 1 : 0, 2, (int64_t[]){shared_rows, dit->config.width}, &dit->label);
 }
 
@@ -167,6 +167,7 @@ void dit_count(const Dit *dit, double open_tailors, DitCounts *out) {
         *(spec->role == ROLE_LEARNGENE ? &out->learngene : &out->shared) += shared;
         out->tailor += (int64_t)params_spec_size(spec, 1) - shared;
         out->total += (int64_t)params_spec_size(spec, config->n_classes);
+        out->trained += (int64_t)params_spec_size(spec, config->n_classes) - (spec->frozen ? shared : 0);
     }
     for (int i = 0; i < dit->n_linears; i++) {
         const Linear *linear = dit->linears[i];

@@ -82,6 +82,7 @@ typedef struct DitCounts {
     int64_t shared;         // all else that travels with it: biases, embeddings, adaLN, null row
     int64_t tailor;         // one class: its components and label row
     int64_t label_rows;     // the label table, (n_classes + 1) * D
+    int64_t trained;        // of the total, what is not frozen
     int64_t position;       // the frozen sin-cos table (not stored, in none of the counts above)
     double flops_linear;    // one image through the linear layers
     double flops_attention; // QK^T and AV
@@ -127,7 +128,8 @@ typedef struct DitBatch {
 
 // output (n, C or 2C, S, S), of a classifier the logits (n, n_classes).
 void dit_forward(const Dit *dit, DitWorkspace *workspace, const float *shared, const DitBatch *batch, float *output);
-// After dit_forward with the same batch on a training workspace. Adds to dshared and batch->gate->dtailor.
+// After dit_forward with the same batch on a training workspace. Adds to dshared (params_trained floats, or NULL) and
+// to batch->gate->dtailor; what is frozen gets no gradient, nor is one computed for it.
 void dit_backward(const Dit *dit, DitWorkspace *workspace, const float *shared, const DitBatch *batch,
                   const float *doutput, float *dshared);
 // What the head of a classifier read in the last pass: (n, D) in engine memory, the features of its samples.

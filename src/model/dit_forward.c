@@ -70,6 +70,7 @@ static void time_forward(const Pass *p, const float *t) {
 
 static void time_backward(const Pass *p) {
     DitWorkspace *w = p->w;
+    if (!params_gradient(&p->dit->layout, p->dit->t_in.param[DENSE_WEIGHT], p->dshared)) return; // nothing here trains
     linear_backward_f32(p, &p->dit->t_out, w->t_silu, w->dc, w->dt, false);
     engine_silu_backward(p->engine, (size_t)p->B * (size_t)p->D, w->t_in, w->dt, w->dt, false);
     linear_backward_f32(p, &p->dit->t_in, w->frequencies, w->dt, NULL, false);
@@ -98,7 +99,7 @@ static void condition_forward(const Pass *p, const DitBatch *batch) {
 static void condition_backward(const Pass *p, const DitBatch *batch) {
     const Dit *dit = p->dit;
     DitWorkspace *w = p->w;
-    const ParamSpec *label = &dit->layout.specs[dit->label];
+    float *dlabels = params_gradient(&dit->layout, dit->label, p->dshared);
     size_t n = (size_t)p->B * (size_t)p->D;
     linear_backward_f32(p, &dit->final_adaln, w->c_silu, w->dada, w->dc_silu, false);
     for (int i = 0; i < dit->config.depth; i++)
@@ -106,10 +107,9 @@ static void condition_backward(const Pass *p, const DitBatch *batch) {
                         activation_f32(w->blocks[i].dada), activation_f32(w->dc_silu), true);
     engine_silu_backward(p->engine, n, w->c, w->dc_silu, w->dc, false);
     if (dit->config.factored || dit->config.classifier)
-        engine_label_backward(p->engine, p->D, p->gate, w->dc, p->dshared ? p->dshared + label->shared_offset : NULL,
-                              label->tailor_offset);
-    else if (p->dshared)
-        engine_table_backward(p->engine, p->B, p->D, batch->labels, w->dc, p->dshared + label->shared_offset);
+        engine_label_backward(p->engine, p->D, p->gate, w->dc, dlabels, dit->layout.specs[dit->label].tailor_offset);
+    else if (dlabels)
+        engine_table_backward(p->engine, p->B, p->D, batch->labels, w->dc, dlabels);
     if (!dit->config.classifier) time_backward(p);
 }
 

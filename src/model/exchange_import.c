@@ -167,7 +167,7 @@ static KinditStatus build(Import *m, Model **out, Engine *engine) {
     const ExchangeSource *source = m->source;
     const ParamLayout *layout = &m->dit->layout;
     TRY(check_all(m));
-    TRY(model_create_blank(out, source->ctx, engine, &source->config, source->classes, source->document));
+    TRY(model_create_blank(out, source->ctx, engine, &source->config, source->classes, source->document, 0));
     KinditStatus status = memory_alloc(source->ctx, layout->n_shared, sizeof *m->values, &m->values);
     if (!status) status = read_parameters(m);
     if (!status) engine_upload(engine, (*out)->params.shared, m->values, layout->n_shared);

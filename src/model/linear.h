@@ -41,7 +41,8 @@ typedef struct LinearKind {
     // tailors. pack: or NULL.
     void (*forward)(const Linear *linear, Engine *engine, const Gate *gate, const float *shared, Activation x,
                     Activation saved, Activation y, EnginePack *pack);
-    // dx (+)= dL/dx unless dx is none; gradients are added to dshared (NULL: frozen) and to gate->dtailor.
+    // dx (+)= dL/dx unless dx is none; gradients are added where params_gradient has a place in dshared, and to
+    // gate->dtailor.
     void (*backward)(const Linear *linear, Engine *engine, const Gate *gate, const float *shared, Activation x,
                      Activation saved, Activation dy, Activation dx, bool accumulate, float *dshared);
     // 2 x multiply-adds of one row with `tailor_components` components of tailors open (N_T: one class's).

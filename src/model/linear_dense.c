@@ -60,10 +60,10 @@ static void dense_forward(const Linear *linear, Engine *engine, const Gate *gate
 static void dense_backward(const Linear *linear, Engine *engine, const Gate *gate, const float *shared, Activation x,
                            Activation saved, Activation dy, Activation dx, bool accumulate, float *dshared) {
     (void)saved;
-    float *dW = dshared ? dshared + dense_offset(linear, DENSE_WEIGHT) : NULL;
-    float *db = dshared ? dshared + dense_offset(linear, DENSE_BIAS) : NULL;
     engine_linear_backward(engine, gate->n_samples * linear->rows, linear->m1, linear->m2, x,
-                           shared + dense_offset(linear, DENSE_WEIGHT), dy, dx, accumulate, dW, db);
+                           shared + dense_offset(linear, DENSE_WEIGHT), dy, dx, accumulate,
+                           params_gradient(linear->layout, linear->param[DENSE_WEIGHT], dshared),
+                           params_gradient(linear->layout, linear->param[DENSE_BIAS], dshared));
 }
 
 static double dense_flops(const Linear *linear, double tailor_components) {

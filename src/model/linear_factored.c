@@ -105,14 +105,12 @@ static void factored_backward(const Linear *linear, Engine *engine, const Gate *
                               Activation saved, Activation dy, Activation dx, bool accumulate, float *dshared) {
     GatedShape shape = factored_shape(linear);
     GatedWeights weights = factored_weights(linear, shared);
-    GatedGradients gradients = {0};
-    if (dshared)
-        gradients = (GatedGradients){
-            .U = dshared + factored_spec(linear, FACTORED_U)->shared_offset,
-            .s = dshared + factored_spec(linear, FACTORED_S)->shared_offset,
-            .V = dshared + factored_spec(linear, FACTORED_V)->shared_offset,
-            .bias = dshared + factored_spec(linear, FACTORED_BIAS)->shared_offset,
-        };
+    GatedGradients gradients = {
+        .U = params_gradient(linear->layout, linear->param[FACTORED_U], dshared),
+        .s = params_gradient(linear->layout, linear->param[FACTORED_S], dshared),
+        .V = params_gradient(linear->layout, linear->param[FACTORED_V], dshared),
+        .bias = params_gradient(linear->layout, linear->param[FACTORED_BIAS], dshared),
+    };
     engine_gated_backward(engine, &shape, gate, &weights, x, saved, dy, dx, accumulate, &gradients);
 }
 

@@ -85,7 +85,7 @@ KinditStatus model_merge(Model **out, const Model *model, int class_index) {
     config.n_learngene = config.n_tailor = 0;
     config.n_classes = class_index >= 0;
     TRY(model_create_blank(out, model->ctx, model->engine, &config,
-                           class_index >= 0 ? &model->classes[class_index] : NULL, model->config));
+                           class_index >= 0 ? &model->classes[class_index] : NULL, model->config, 0));
     Merge merge = {.ctx = model->ctx, .from = model->dit, .to = (*out)->dit};
     KinditStatus status = merge_vectors(&merge, model, *out, class_index);
     memory_free(&merge.shared);

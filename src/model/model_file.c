@@ -29,8 +29,10 @@ KinditStatus model_open_classifier(Model **out, KinditContext *ctx, Engine *engi
     return open_as(out, ctx, engine, path, NULL, true);
 }
 
-static KinditStatus create(Model *model, const DitConfig *config, const ModelClass *classes, const cJSON *base) {
+static KinditStatus create(Model *model, const DitConfig *config, const ModelClass *classes, const cJSON *base,
+                           unsigned frozen) {
     TRY(dit_create(&model->dit, model->ctx, config));
+    params_freeze(&model->dit->layout, frozen);
     TRY(model_config_merge(&model->config, model->ctx, base, &model->dit->config, classes));
     TRY(memory_alloc(model->ctx, (size_t)config->n_classes, sizeof *classes, &model->classes));
     if (config->n_classes) memcpy(model->classes, classes, (size_t)config->n_classes * sizeof *classes);
@@ -38,12 +40,12 @@ static KinditStatus create(Model *model, const DitConfig *config, const ModelCla
 }
 
 KinditStatus model_create_blank(Model **out, KinditContext *ctx, Engine *engine, const DitConfig *config,
-                                const ModelClass *classes, const cJSON *base) {
+                                const ModelClass *classes, const cJSON *base, unsigned frozen) {
     Model *model;
     *out = NULL;
     TRY(memory_alloc(ctx, 1, sizeof *model, &model));
     *model = (Model){.ctx = ctx, .engine = engine, .form = MODEL_WHOLE};
-    KinditStatus status = create(model, config, classes, base);
+    KinditStatus status = create(model, config, classes, base, frozen);
     if (status)
         model_close(&model);
     else
@@ -53,7 +55,7 @@ KinditStatus model_create_blank(Model **out, KinditContext *ctx, Engine *engine,
 
 KinditStatus model_create(Model **out, KinditContext *ctx, Engine *engine, const DitConfig *config,
                           const ModelClass *classes, uint64_t seed) {
-    TRY(model_create_blank(out, ctx, engine, config, classes, NULL));
+    TRY(model_create_blank(out, ctx, engine, config, classes, NULL, 0));
     KinditStatus status = dit_init((*out)->dit, &(*out)->params, seed);
     if (status) model_close(out);
     return status;

@@ -41,9 +41,9 @@ KinditStatus model_open(Model **out, KinditContext *ctx, Engine *engine, const c
 // The same for a classifier, with all of its classes; other models are refused.
 KinditStatus model_open_classifier(Model **out, KinditContext *ctx, Engine *engine, const char *path);
 // A new model, all of its weights zero. `base`: a config document whose other keys (training settings, keys of others)
-// it keeps, or NULL.
+// it keeps, or NULL. `frozen`: roles whose shared rows are not to be trained (params_freeze), 0 for none.
 KinditStatus model_create_blank(Model **out, KinditContext *ctx, Engine *engine, const DitConfig *config,
-                                const ModelClass *classes, const cJSON *base);
+                                const ModelClass *classes, const cJSON *base, unsigned frozen);
 // A new model with initial weights.
 KinditStatus model_create(Model **out, KinditContext *ctx, Engine *engine, const DitConfig *config,
                           const ModelClass *classes, uint64_t seed);
@@ -82,8 +82,8 @@ const char *model_config_difference(const DitConfig *a, const DitConfig *b, int 
 KinditStatus model_class_check(KinditContext *ctx, const char *where, const char *id, const char *name);
 
 // The tensors of a parameter vector set as a file holds them; used by every writer and reader of weights (models,
-// learngene and tailor files, optimiser state). part: which rows.
-typedef enum ModelPart { MODEL_PART_WHOLE, MODEL_PART_SHARED, MODEL_PART_TAILOR } ModelPart;
+// learngene and tailor files, optimiser state). part: which rows; TRAINED: all but those that are frozen.
+typedef enum ModelPart { MODEL_PART_WHOLE, MODEL_PART_SHARED, MODEL_PART_TAILOR, MODEL_PART_TRAINED } ModelPart;
 KinditStatus model_params_write(KinditContext *ctx, const char *path, const ParamLayout *layout, const ParamSet *params,
                                 ModelPart part, int class_index, StorageType type, const char *const (*metadata)[2],
                                 int n_metadata);

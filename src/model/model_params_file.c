@@ -19,6 +19,7 @@ static int64_t rows_per_class(const ParamLayout *layout, const ParamsRows *rows,
 }
 
 static int64_t rows_shared(const ParamLayout *layout, const ParamsRows *rows, int i) {
+    if (rows->part == MODEL_PART_TRAINED && layout->specs[i].frozen) return 0;
     return layout->specs[i].shape[0] - (i == rows->class_table ? rows->n_classes : 0);
 }
 
@@ -29,7 +30,8 @@ static int64_t rows_in_file(const ParamLayout *layout, const ParamsRows *rows, i
 }
 
 static int segment_count(const ParamsRows *rows) {
-    return rows->part == MODEL_PART_WHOLE ? rows->n_classes + !rows->tailors_only : 1;
+    const bool is_one = rows->part == MODEL_PART_TAILOR || rows->part == MODEL_PART_SHARED;
+    return is_one ? 1 : rows->n_classes + !rows->tailors_only;
 }
 
 // Segment k of tensor i: a class each, the shared rows last.
@@ -37,9 +39,9 @@ static Segment segment_get(const ParamLayout *layout, const ParamsRows *rows, co
     const ParamSpec *spec = &layout->specs[i];
     size_t per_class = (size_t)rows_per_class(layout, rows, i), n_shared = (size_t)rows_shared(layout, rows, i);
     bool in_shared = i == rows->class_table;
-    float *shared = params->shared + spec->shared_offset;
     if (rows->part == MODEL_PART_TAILOR)
         return (Segment){0, per_class, params->tailor[rows->class_index] + spec->tailor_offset};
+    float *shared = n_shared ? params->shared + (spec->shared_offset - params->first) : NULL;
     if (rows->part == MODEL_PART_SHARED) return (Segment){0, n_shared, shared};
     if (k == rows->n_classes)
         return (Segment){(size_t)rows->n_file_classes * per_class, n_shared,

@@ -46,25 +46,59 @@ void params_layout_close(ParamLayout *layout) {
     *layout = (ParamLayout){0};
 }
 
+void params_freeze(ParamLayout *layout, unsigned roles) {
+    size_t at = 0;
+    for (int frozen = 1; frozen >= 0; frozen--) {
+        for (int i = 0; i < layout->n_specs; i++) {
+            ParamSpec *spec = &layout->specs[i];
+            if (((spec->role & roles) != 0) != frozen) continue;
+            spec->frozen = frozen;
+            spec->shared_offset = at;
+            at += params_pad(params_spec_size(spec, 0));
+        }
+        if (frozen) layout->n_frozen = at;
+    }
+}
+
+size_t params_trained(const ParamLayout *layout) {
+    return layout->n_shared - layout->n_frozen;
+}
+
+float *params_gradient(const ParamLayout *layout, int index, float *dshared) {
+    const ParamSpec *spec = &layout->specs[index];
+    return spec->frozen || !dshared ? NULL : dshared + (spec->shared_offset - layout->n_frozen);
+}
+
 size_t params_spec_size(const ParamSpec *spec, int n_classes) {
     return spec->row * ((size_t)spec->shape[0] + (size_t)spec->tailor_rows * (size_t)n_classes);
 }
 
-KinditStatus params_alloc(ParamSet *out, Engine *engine, KinditContext *ctx, const ParamLayout *layout, int n_classes) {
-    *out = (ParamSet){.engine = engine, .n_classes = n_classes};
-    size_t tailors, total;
-    if (!memory_multiply(layout->n_tailor, (size_t)n_classes, &tailors) || tailors > SIZE_MAX / 8 - layout->n_shared)
+// A set whose shared vector begins at `first` of the layout's.
+static KinditStatus params_alloc_from(ParamSet *out, Engine *engine, KinditContext *ctx, const ParamLayout *layout,
+                                      int n_classes, size_t first) {
+    *out = (ParamSet){.engine = engine, .n_classes = n_classes, .first = first};
+    const size_t n_shared = layout->n_shared - first;
+    size_t tailors;
+    if (!memory_multiply(layout->n_tailor, (size_t)n_classes, &tailors) || tailors > SIZE_MAX / 8 - n_shared)
         return context_fail(ctx, KINDIT_ERROR_MEMORY, "%d tailors of %zu floats overflow", n_classes, layout->n_tailor);
-    total = layout->n_shared + tailors;
-    TRY(engine_alloc(engine, total, &out->block));
+    TRY(engine_alloc(engine, n_shared + tailors, &out->block));
     KinditStatus status = memory_alloc(ctx, (size_t)n_classes + 1, sizeof *out->tailor, &out->tailor);
     if (status) {
         params_close(out);
         return status;
     }
     out->shared = out->block;
-    for (int c = 0; c < n_classes; c++) out->tailor[c] = out->block + layout->n_shared + (size_t)c * layout->n_tailor;
+    for (int c = 0; c < n_classes; c++) out->tailor[c] = out->block + n_shared + (size_t)c * layout->n_tailor;
     return KINDIT_OK;
+}
+
+KinditStatus params_alloc(ParamSet *out, Engine *engine, KinditContext *ctx, const ParamLayout *layout, int n_classes) {
+    return params_alloc_from(out, engine, ctx, layout, n_classes, 0);
+}
+
+KinditStatus params_alloc_trained(ParamSet *out, Engine *engine, KinditContext *ctx, const ParamLayout *layout,
+                                  int n_classes) {
+    return params_alloc_from(out, engine, ctx, layout, n_classes, layout->n_frozen);
 }
 
 void params_close(ParamSet *set) {
@@ -74,6 +108,8 @@ void params_close(ParamSet *set) {
 }
 
 void params_copy(ParamSet *to, const ParamSet *from, const ParamLayout *layout) {
-    engine_copy(to->engine, to->shared, from->shared, layout->n_shared);
+    const size_t first = to->first > from->first ? to->first : from->first;
+    engine_copy(to->engine, to->shared + (first - to->first), from->shared + (first - from->first),
+                layout->n_shared - first);
     for (int c = 0; c < to->n_classes; c++) engine_copy(to->engine, to->tailor[c], from->tailor[c], layout->n_tailor);
 }

@@ -34,7 +34,7 @@ static KinditStatus write_params(KinditContext *ctx, const char *folder, const c
                                  const ParamSet *params) {
     char path[1024];
     TRY(file_path(path, ctx, "%s/%s.safetensors", folder, name));
-    return model_params_write(ctx, path, layout, params, MODEL_PART_WHOLE, -1, STORAGE_F32, NULL, 0);
+    return model_params_write(ctx, path, layout, params, MODEL_PART_TRAINED, -1, STORAGE_F32, NULL, 0);
 }
 
 // The model's config with what it was trained by, and for how long.
@@ -178,19 +178,20 @@ static KinditStatus read_state(KinditContext *ctx, const char *folder, int64_t s
 }
 
 static KinditStatus read_params(KinditContext *ctx, const char *folder, const char *name, const ParamLayout *layout,
-                                ParamSet *params) {
+                                ParamSet *params, ModelPart part) {
     char path[1024];
     TRY(file_path(path, ctx, "%s/%s.safetensors", folder, name));
-    return model_params_read(ctx, path, layout, params, MODEL_PART_WHOLE, -1);
+    return model_params_read(ctx, path, layout, params, part, -1);
 }
 
 KinditStatus checkpoint_read(KinditContext *ctx, const char *run, int64_t step, Model *model, Optimizer *optimizer) {
     const ParamLayout *layout = optimizer->layout;
     char folder[1024];
     TRY(model_run_path(folder, ctx, run, step));
-    TRY(read_params(ctx, folder, "weights", layout, &model->params));
-    TRY(read_params(ctx, folder, "m", layout, &optimizer->m));
-    TRY(read_params(ctx, folder, "v", layout, &optimizer->v));
-    TRY(read_params(ctx, folder, "ema", layout, &optimizer->ema));
+    if (layout->n_frozen) TRY(read_params(ctx, folder, "model", layout, &model->params, MODEL_PART_WHOLE));
+    TRY(read_params(ctx, folder, "weights", layout, &model->params, MODEL_PART_TRAINED));
+    TRY(read_params(ctx, folder, "m", layout, &optimizer->m, MODEL_PART_TRAINED));
+    TRY(read_params(ctx, folder, "v", layout, &optimizer->v, MODEL_PART_TRAINED));
+    TRY(read_params(ctx, folder, "ema", layout, &optimizer->ema, MODEL_PART_TRAINED));
     return read_state(ctx, folder, step, optimizer);
 }

@@ -1,6 +1,6 @@
 // A checkpoint: the folder checkpoints/step-N, complete or absent (written as step-N.tmp, synced, renamed).
-//   config.json, model.safetensors       EMA weights: itself a loadable model
-//   weights.safetensors                  the trained weights
+//   config.json, model.safetensors       EMA weights and frozen ones: itself a loadable model
+//   weights.safetensors                  the weights in training, frozen ones excepted
 //   m, v, ema .safetensors               the optimiser's vectors, under the names of the weights they belong to
 //   state.safetensors                    step (1), tailor_steps (n_classes), tailor_last (n_classes), int64
 //   run.json                             the run's record

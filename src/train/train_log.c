@@ -55,10 +55,15 @@ static KinditStatus open_files(TrainLog *log, int64_t step) {
     return tensorboard_open(&log->board, log->ctx, log->run);
 }
 
-KinditStatus train_log_open(TrainLog *out, KinditContext *ctx, const char *run, const TrainSettings *settings,
-                            const char *const terms[2], double flops_per_image, int64_t step) {
-    *out = (TrainLog){
-        .ctx = ctx, .settings = settings, .terms = terms, .flops_per_image = flops_per_image, .began = clock_seconds()};
+KinditStatus train_log_open(TrainLog *out, KinditContext *ctx, const char *run, const char *task,
+                            const char *const terms[2], const TrainSettings *settings, double flops_per_image,
+                            int64_t step) {
+    *out = (TrainLog){.ctx = ctx,
+                      .settings = settings,
+                      .task = task,
+                      .terms = terms,
+                      .flops_per_image = flops_per_image,
+                      .began = clock_seconds()};
     snprintf(out->header, sizeof out->header, "step,seconds,loss,%s,%s,grad_norm,lr,images_per_second,gflops\n",
              terms[0], terms[1]);
     KinditStatus status = file_path(out->run, ctx, "%s", run);
@@ -127,7 +132,7 @@ KinditStatus train_log_step(TrainLog *log, const StepReport *report) {
     train_log_summary(log, &mean);
     snprintf(text, sizeof text, "loss %.4f  %.0f images/s  %.1f GFLOP/s", mean.loss, mean.images_per_second,
              mean.flops_per_second / 1e9);
-    KinditProgress progress = {.task = "pretrain",
+    KinditProgress progress = {.task = log->task,
                                .done = report->step,
                                .total = log->settings->steps,
                                .seconds = clock_seconds() - log->began,

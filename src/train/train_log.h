@@ -20,6 +20,7 @@ typedef struct StepReport {
 typedef struct TrainLog {
     KinditContext *ctx;
     const TrainSettings *settings;
+    const char *task;         // what progress calls it
     const char *const *terms; // [2] what metrics.csv and TensorBoard call StepReport.term
     char run[1024], header[256];
     FILE *csv;
@@ -33,9 +34,10 @@ typedef struct TrainLog {
 } TrainLog;
 
 // Opens run/metrics.csv for appending, without the rows beyond `step` (a run that was cut off had gone further than its
-// checkpoint), and a new file of TensorBoard events. terms: string constants. On failure nothing is held.
-KinditStatus train_log_open(TrainLog *out, KinditContext *ctx, const char *run, const TrainSettings *settings,
-                            const char *const terms[2], double flops_per_image, int64_t step);
+// checkpoint), and a new file of TensorBoard events. task, terms: string constants. On failure nothing is held.
+KinditStatus train_log_open(TrainLog *out, KinditContext *ctx, const char *run, const char *task,
+                            const char *const terms[2], const TrainSettings *settings, double flops_per_image,
+                            int64_t step);
 void train_log_close(TrainLog *log);
 
 // Progress after every step; a row, scalars and a log line after every settings->log_every of them and after the last.

@@ -3,11 +3,12 @@
 
 static void predict(TrainMemory *out, const Dit *dit, const TrainSettings *settings, int threads) {
     const DitConfig *config = &dit->config;
-    const size_t n_weights = dit->layout.n_shared + (size_t)config->n_classes * dit->layout.n_tailor;
+    const size_t tailors = (size_t)config->n_classes * dit->layout.n_tailor;
+    const size_t n_weights = dit->layout.n_shared + tailors, n_trained = params_trained(&dit->layout) + tailors;
     const size_t sample = (size_t)config->channels * (size_t)config->image_size * (size_t)config->image_size;
     const DitMode mode = train_mode(settings);
     size_t step_buffers;
-    *out = (TrainMemory){.weights = n_weights * sizeof(float), .optimizer = 3 * n_weights * sizeof(float)};
+    *out = (TrainMemory){.weights = n_weights * sizeof(float), .optimizer = 3 * n_trained * sizeof(float)};
     train_step_count(dit, settings->batch, settings->accumulate, &out->gradients, &step_buffers);
     out->activations = dit_workspace_floats(dit, settings->batch, mode) * sizeof(float);
     out->scratch = dit_scratch_floats(dit, settings->batch, threads, mode) * sizeof(float);

@@ -172,17 +172,15 @@ static bool add_data(cJSON *record, const Dataset *dataset) {
 }
 
 KinditStatus train_record_build(cJSON **out, KinditContext *ctx, const DitConfig *config, const TrainSettings *settings,
-                                const Dataset *dataset) {
+                                const Dataset *dataset, const cJSON *adapt) {
     *out = NULL;
     cJSON *model = NULL;
     TRY(model_config_build(&model, ctx, config, dataset->classes));
     cJSON *record = cJSON_CreateObject();
-    bool built = cJSON_AddNumberToObject(record, "format", 1) != NULL;
-    if (!cJSON_AddItemToObject(record, "model", model)) {
-        cJSON_Delete(model);
-        built = false;
-    }
-    if (!built || !add_settings(record, settings) || !add_data(record, dataset)) {
+    bool built = cJSON_AddNumberToObject(record, "format", 1) && json_add_copy(record, "model", model);
+    cJSON_Delete(model);
+    if (!built || !add_settings(record, settings) || !add_data(record, dataset) ||
+        !json_add_copy(record, "adapt", adapt)) {
         cJSON_Delete(record);
         return context_fail(ctx, KINDIT_ERROR_MEMORY, "out of memory for the record of a run");
     }
@@ -219,15 +217,25 @@ static KinditStatus compare_section(KinditContext *ctx, const char *run, const c
     return KINDIT_OK;
 }
 
+static KinditStatus compare_adapt(KinditContext *ctx, const char *run, const cJSON *old, const cJSON *asked) {
+    const bool was = cJSON_HasObjectItem(old, "adapt"), is = cJSON_HasObjectItem(asked, "adapt");
+    if (was && is) return compare_section(ctx, run, "adapt", old, asked);
+    if (was == is) return KINDIT_OK;
+    return context_fail(ctx, KINDIT_ERROR_ARGUMENT, "%s: a run of `kindit %s`, which that command resumes", run,
+                        was ? "adapt" : "pretrain");
+}
+
 KinditStatus train_record_compare(KinditContext *ctx, const char *run, const cJSON *old, const cJSON *asked) {
+    TRY(compare_adapt(ctx, run, old, asked)); // first: another method is another model
     TRY(compare_section(ctx, run, "model", old, asked));
     TRY(compare_section(ctx, run, "settings", old, asked));
     return compare_section(ctx, run, "data", old, asked);
 }
 
 KinditStatus train_record_read(KinditContext *ctx, const char *run, TrainSettings *settings, DitConfig *config,
-                               char data[1024]) {
+                               char data[1024], cJSON **adapt) {
     char path[1024];
+    *adapt = NULL;
     TRY(file_path(path, ctx, "%s/run.json", run));
     cJSON *record = NULL;
     ModelClass *classes = NULL;
@@ -241,6 +249,7 @@ KinditStatus train_record_read(KinditContext *ctx, const char *run, TrainSetting
     if (!status) status = json_get_object(record, ctx, path, "data", &section);
     if (!status) status = json_get_string(section, ctx, path, "path", &data_path);
     if (!status) status = file_path(data, ctx, "%s", data_path);
+    if (!status) *adapt = cJSON_DetachItemFromObjectCaseSensitive(record, "adapt");
     memory_free(&classes);
     cJSON_Delete(record);
     return status;

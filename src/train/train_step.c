@@ -16,7 +16,7 @@ void train_step_count(const Dit *dit, int batch, int accumulate, size_t *gradien
     const DitConfig *config = &dit->config;
     const size_t noised = config->classifier ? 0 : sample_floats(config) + 1; // image and timestep
     const size_t tailors = (size_t)slots_needed(dit, batch, accumulate) * dit->layout.n_tailor;
-    *gradient_bytes = (dit->layout.n_shared + tailors) * sizeof(float);
+    *gradient_bytes = (params_trained(&dit->layout) + tailors) * sizeof(float);
     *buffer_bytes = (size_t)batch * (noised + 2 * dit_config_output(config)) * sizeof(float);
 }
 
@@ -70,7 +70,7 @@ static KinditStatus open_buffers(TrainStep *step, int accumulate, DitMode mode) 
                     slots_needed(dit, step->batch, accumulate), dit->layout.n_tailor, true));
     TRY(open_micro_gate(&step->micro, ctx, batch, (size_t)step->gate.max_slots));
     TRY(step->schedule ? open_diffusion(step) : memory_alloc(ctx, batch, sizeof(int), &step->best));
-    TRY(engine_alloc(engine, dit->layout.n_shared, &step->dshared));
+    TRY(engine_alloc(engine, params_trained(&dit->layout), &step->dshared));
     TRY(engine_alloc(engine, batch * out, &step->output));
     TRY(engine_alloc(engine, batch * out, &step->doutput));
     TRY(memory_alloc(ctx, batch, sizeof(float), &step->terms[0]));
@@ -110,7 +110,7 @@ void train_step_close(TrainStep *step) {
 }
 
 void train_step_begin(TrainStep *step) {
-    engine_zero(step->model->engine, step->dshared, step->model->dit->layout.n_shared);
+    engine_zero(step->model->engine, step->dshared, params_trained(&step->model->dit->layout));
     gate_reset(&step->gate);
 }
 
@@ -153,7 +153,7 @@ void train_step_classify(TrainStep *step, const float *x, const int *labels, int
 double train_step_gradient_norm(const TrainStep *step) {
     const ParamLayout *layout = &step->model->dit->layout;
     Engine *engine = step->model->engine;
-    double sum = engine_sum_squares(engine, layout->n_shared, step->dshared);
+    double sum = engine_sum_squares(engine, params_trained(layout), step->dshared);
     for (int slot = 0; slot < step->gate.gate.n_slots; slot++)
         sum += engine_sum_squares(engine, layout->n_tailor, step->gate.dtailor[slot]);
     return sqrt(sum);

@@ -9,7 +9,7 @@
 //
 // Of a classifier train_step_classify takes the place of train_step_accumulate.
 //
-// Gradients lie in step.dshared (layout->n_shared floats, engine memory) and, for the class c whose slot is
+// Gradients lie in step.dshared (params_gradient's places, engine memory) and, for the class c whose slot is
 // s = step.gate.class_slot[c] >= 0, in step.gate.dtailor[s] (layout->n_tailor floats).
 #ifndef TRAIN_TRAIN_STEP_H
 #define TRAIN_TRAIN_STEP_H
@@ -46,7 +46,7 @@ typedef struct TrainStep {
         };
     };
     int *best;      // (batch) a classifier's classes
-    float *dshared; // gradient of the shared vector, engine memory
+    float *dshared; // (params_trained) gradient of the shared vector, engine memory
 } TrainStep;
 
 // Reserves all that steps of `accumulate` micro-batches of up to `batch` samples need; what follows allocates nothing.

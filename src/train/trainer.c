@@ -25,6 +25,7 @@ struct Trainer {
     KinditContext *ctx;
     Engine *engine;
     const char *run;
+    TrainJob job;
     TrainSettings settings;
     const Objective *objective;
     double began;
@@ -74,10 +75,11 @@ static const Objective classification = {{"cross_entropy", "accuracy"}, {1, 0}, 
 // ---- opening -------------------------------------------------------------------------------------------------------
 
 // The record of this run: written for a new one, held against the old one when it goes on.
-static KinditStatus open_record(Trainer *trainer, const DitConfig *config, bool resume) {
+static KinditStatus open_record(Trainer *trainer, bool resume) {
     KinditContext *ctx = trainer->ctx;
+    const TrainJob *job = &trainer->job;
     char path[1024];
-    TRY(train_record_build(&trainer->record, ctx, config, &trainer->settings, trainer->dataset));
+    TRY(train_record_build(&trainer->record, ctx, &job->config, &trainer->settings, trainer->dataset, job->adapt));
     TRY(file_path(path, ctx, "%s/run.json", trainer->run));
     if (!resume) {
         int64_t step; // of a checkpoint without its record: this run's own must not be mistaken for it
@@ -93,16 +95,24 @@ static KinditStatus open_record(Trainer *trainer, const DitConfig *config, bool 
     return status;
 }
 
-// The model as it starts. Its config says what it is trained by, so that whoever samples it uses the same schedule.
-static KinditStatus open_model(Trainer *trainer, const DitConfig *config) {
+// The model, whose weights are still zero. Its config says what it is trained by and from, so that whoever samples it
+// uses the same schedule, and whoever takes it apart knows whose learngene it has.
+static KinditStatus open_model(Trainer *trainer) {
+    KinditContext *ctx = trainer->ctx;
+    TRY(model_create_blank(&trainer->model, ctx, trainer->engine, &trainer->job.config, trainer->dataset->classes, NULL,
+                           trainer->job.frozen));
+    cJSON *config = trainer->model->config;
+    const cJSON *training = cJSON_GetObjectItemCaseSensitive(trainer->record, "settings");
+    if (json_add_copy(config, "training", training) && json_add_copy(config, "adapt", trainer->job.adapt))
+        return KINDIT_OK;
+    return context_fail(ctx, KINDIT_ERROR_MEMORY, "out of memory for the model's config");
+}
+
+// The weights and the optimiser, as they start or as the newest checkpoint of the run has them.
+static KinditStatus open_weights(Trainer *trainer, bool resume) {
     const TrainSettings *s = &trainer->settings;
     KinditContext *ctx = trainer->ctx;
-    TRY(model_create(&trainer->model, ctx, trainer->engine, config, trainer->dataset->classes, s->seed));
-    cJSON *training = cJSON_Duplicate(cJSON_GetObjectItemCaseSensitive(trainer->record, "settings"), true);
-    if (!cJSON_AddItemToObject(trainer->model->config, "training", training)) {
-        cJSON_Delete(training);
-        return context_fail(ctx, KINDIT_ERROR_MEMORY, "out of memory for the model's config");
-    }
+    int64_t step = -1;
     AdamSettings adam = {.lr = (float)s->lr,
                          .beta1 = (float)s->beta1,
                          .beta2 = (float)s->beta2,
@@ -110,8 +120,11 @@ static KinditStatus open_model(Trainer *trainer, const DitConfig *config) {
                          .weight_decay = (float)s->weight_decay,
                          .ema_decay = (float)s->ema_decay,
                          .gradient_scale = 1};
-    return optimizer_create(&trainer->optimizer, ctx, trainer->engine, &trainer->model->dit->layout,
-                            &trainer->model->params, &adam);
+    if (resume) TRY(model_run_newest(ctx, trainer->run, &step));
+    if (step < 0) TRY(trainer->job.start(&trainer->job, trainer->model, s->seed));
+    TRY(optimizer_create(&trainer->optimizer, ctx, trainer->engine, &trainer->model->dit->layout,
+                         &trainer->model->params, &adam));
+    return step < 0 ? KINDIT_OK : checkpoint_read(ctx, trainer->run, step, trainer->model, &trainer->optimizer);
 }
 
 static KinditStatus open_buffers(Trainer *trainer) {
@@ -133,23 +146,27 @@ static KinditStatus open_buffers(Trainer *trainer) {
     return memory_alloc(ctx, batch, sizeof *trainer->t, &trainer->t);
 }
 
+// Of one image and step: backward takes as much again for the gradients of activations, and for those of weights the
+// share of the weights that train.
+static double flops_per_image(const Dit *dit) {
+    DitCounts counts;
+    dit_count(dit, 1, &counts);
+    const int64_t shut = counts.total - counts.learngene - counts.shared - counts.tailor; // other classes' tailors
+    const double share = (double)(counts.trained - shut) / (double)(counts.total - shut);
+    return (2 + share) * counts.flops_linear + 3 * counts.flops_attention;
+}
+
 // The run's files come last: whatever can be refused has been by then.
 static KinditStatus open_run(Trainer *trainer, bool resume) {
     KinditContext *ctx = trainer->ctx;
     char path[1024];
-    int64_t step = -1;
-    if (resume) TRY(model_run_newest(ctx, trainer->run, &step));
-    if (step >= 0) TRY(checkpoint_read(ctx, trainer->run, step, trainer->model, &trainer->optimizer));
     if (resume)
         context_log(ctx, KINDIT_LOG_INFO, "%s: goes on from step %" PRId64, trainer->run, trainer->optimizer.step);
     TRY(file_make_folder(ctx, trainer->run));
     TRY(file_path(path, ctx, "%s/run.json", trainer->run));
     TRY(json_write(ctx, path, trainer->record));
-    DitCounts counts;
-    dit_count(trainer->model->dit, 1, &counts);
-    const double flops = 3 * (counts.flops_linear + counts.flops_attention); // backward is twice forward
-    return train_log_open(&trainer->log, ctx, trainer->run, &trainer->settings, trainer->objective->terms, flops,
-                          trainer->optimizer.step);
+    return train_log_open(&trainer->log, ctx, trainer->run, trainer->job.task, trainer->objective->terms,
+                          &trainer->settings, flops_per_image(trainer->model->dit), trainer->optimizer.step);
 }
 
 static KinditStatus check_classifier(const Trainer *trainer) {
@@ -160,19 +177,20 @@ static KinditStatus check_classifier(const Trainer *trainer) {
                         trainer->dataset->path);
 }
 
-static KinditStatus trainer_open(Trainer *trainer, const char *data, const DitConfig *given, bool resume) {
+static KinditStatus trainer_open(Trainer *trainer, const char *data, bool resume) {
     KinditContext *ctx = trainer->ctx;
     TRY(train_settings_check(&trainer->settings, ctx));
     TRY(dataset_open(&trainer->dataset, ctx, data));
-    DitConfig config = *given;
-    config.image_size = trainer->dataset->size;
-    config.channels = trainer->dataset->channels;
-    config.n_classes = trainer->dataset->n_classes;
-    if (trainer->settings.mse_only) config.learn_sigma = false;
-    trainer->objective = config.classifier ? &classification : &diffusion;
-    if (config.classifier) TRY(check_classifier(trainer));
-    TRY(open_record(trainer, &config, resume));
-    TRY(open_model(trainer, &config));
+    DitConfig *config = &trainer->job.config;
+    config->image_size = trainer->dataset->size;
+    config->channels = trainer->dataset->channels;
+    config->n_classes = trainer->dataset->n_classes;
+    if (trainer->settings.mse_only) config->learn_sigma = false;
+    trainer->objective = config->classifier ? &classification : &diffusion;
+    if (config->classifier) TRY(check_classifier(trainer));
+    TRY(open_record(trainer, resume));
+    TRY(open_model(trainer));
+    TRY(open_weights(trainer, resume));
     TRY(open_buffers(trainer));
     return open_run(trainer, resume);
 }
@@ -279,11 +297,21 @@ static KinditStatus train_loop(Trainer *trainer) {
                         trainer->optimizer.step, s->steps);
 }
 
-KinditStatus train_run(KinditContext *ctx, Engine *engine, const char *run, const char *data, const DitConfig *config,
+static KinditStatus start_pretraining(const TrainJob *job, Model *model, uint64_t seed) {
+    (void)job;
+    return dit_init(model->dit, &model->params, seed);
+}
+
+TrainJob train_job_pretrain(const DitConfig *config) {
+    return (TrainJob){.task = "pretrain", .config = *config, .start = start_pretraining};
+}
+
+KinditStatus train_run(KinditContext *ctx, Engine *engine, const char *run, const char *data, const TrainJob *job,
                        const TrainSettings *settings, bool resume, TrainResult *result) {
-    Trainer trainer = {.ctx = ctx, .engine = engine, .run = run, .settings = *settings, .began = clock_seconds()};
+    Trainer trainer = {
+        .ctx = ctx, .engine = engine, .run = run, .job = *job, .settings = *settings, .began = clock_seconds()};
     *result = (TrainResult){0};
-    KinditStatus status = trainer_open(&trainer, data, config, resume);
+    KinditStatus status = trainer_open(&trainer, data, resume);
     if (!status) {
         status = train_loop(&trainer);
         train_log_summary(&trainer.log, result);

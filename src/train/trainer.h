@@ -1,5 +1,5 @@
-// Pre-training, or with a classifier's config training it: loader -> noise -> gate -> forward -> loss -> backward ->
-// AdamW + EMA, with checkpoints that lose nothing.
+// Training, of which it does not know what for: loader -> noise -> gate -> forward -> loss -> backward -> AdamW + EMA,
+// with checkpoints that lose nothing. A classifier, which its config says it is, learns labels and sees no noise.
 //
 // A run folder holds run.json (settings), metrics.csv, TensorBoard events, samples/step-N.png and checkpoints/step-N/
 // (see checkpoint.h). A run is a function of its settings and data: 2N steps = N steps, stop, resume, N steps, bit for
@@ -33,6 +33,17 @@ TrainSettings train_settings_default(void); // DiT's: batch 256, lr 1e-4, EMA 0.
 // Checks every range; the message names the field.
 KinditStatus train_settings_check(const TrainSettings *settings, KinditContext *ctx);
 
+// What is trained. Pre-training is one such job; each method of fine-tuning (src/adapt) is another.
+typedef struct TrainJob {
+    const char *task; // what progress calls it: "pretrain"
+    DitConfig config; // the model's structure; image size, channels and classes are the data set's
+    unsigned frozen;  // roles of which the shared rows stay as they start (params_freeze); 0: all train
+    // The first weights of the model, all zero before. Not called when a checkpoint has them.
+    KinditStatus (*start)(const struct TrainJob *job, Model *model, uint64_t seed);
+    const cJSON *adapt; // what else the run is a function of, in run.json and the model's config; NULL: nothing
+} TrainJob;
+TrainJob train_job_pretrain(const DitConfig *config); // everything, from dit_init
+
 typedef struct TrainResult {
     int64_t step; // reached
     double loss;  // mean of the last log interval
@@ -42,17 +53,18 @@ typedef struct TrainResult {
 } TrainResult;
 
 // What an existing run was started with, as run.json says: where a resumed run takes what its caller doesn't change.
+// *adapt, NULL in pre-training, is freed with cJSON_Delete.
 KinditStatus train_record_read(KinditContext *ctx, const char *run, TrainSettings *settings, DitConfig *config,
-                               char data[1024]);
+                               char data[1024], cJSON **adapt);
 
 // Starts a run in a folder `run` that holds none yet, or with `resume` goes on from its newest complete checkpoint,
 // from the start when there is none yet. Of a resumed run only `steps`, `max_seconds`, `recompute`, the *_every,
-// `keep_checkpoints` and `sample_per_class` may differ from its record (and the data set may have moved); any other
-// difference is an argument error naming it. The model's classes, image size and channels are the data set's; with
-// `mse_only` it has no learned sigma. Cancelled: finishes the step, checkpoints, returns KINDIT_CANCELLED. A loss that
-// is not finite: KINDIT_ERROR_NUMERIC before the weights are touched, the last good checkpoint stays and is named.
+// `keep_checkpoints` and `sample_per_class` may differ from its record (and data set and adapted model may have moved);
+// any other difference is an argument error naming it. The model's classes, image size and channels are the data set's;
+// with `mse_only` it has no learned sigma. Cancelled: finishes the step, checkpoints, returns KINDIT_CANCELLED. A loss
+// that is not finite: KINDIT_ERROR_NUMERIC before the weights are touched, the last good checkpoint stays and is named.
 // *result is filled in all cases.
-KinditStatus train_run(KinditContext *ctx, Engine *engine, const char *run, const char *data, const DitConfig *config,
+KinditStatus train_run(KinditContext *ctx, Engine *engine, const char *run, const char *data, const TrainJob *job,
                        const TrainSettings *settings, bool resume, TrainResult *result);
 
 // Engine memory a step needs, without allocating it, buffers' own book-keeping (64 bytes each) excluded. A checkpoint

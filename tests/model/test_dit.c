@@ -260,6 +260,78 @@ static void test_bf16(void **state) {
     }
 }
 
+// The weights of `from`, in a layout where some come first because they are frozen.
+static void copy_weights(Fixture *to, const Fixture *from) {
+    const ParamLayout *layout = &from->dit->layout;
+    for (int i = 0; i < layout->n_specs; i++) {
+        const ParamSpec *a = &to->dit->layout.specs[i], *b = &layout->specs[i];
+        engine_copy(to->engine, to->params.shared + a->shared_offset, from->params.shared + b->shared_offset,
+                    params_spec_size(b, 0));
+    }
+    for (int c = 0; c < CLASSES; c++)
+        engine_copy(to->engine, to->params.tailor[c], from->params.tailor[c], layout->n_tailor);
+}
+
+// n numbers of two engines are the same but for the order of sums, which may be cut into other parts.
+static void assert_close(const Fixture *f, const float *found, const float *expected, size_t n, const char *what) {
+    float *a = malloc((n + 1) * sizeof *a), *b = malloc((n + 1) * sizeof *b);
+    assert_true(a && b);
+    engine_download(f->engine, a, found, n);
+    engine_download(f->engine, b, expected, n);
+    const double off = n ? relative_distance(n, a, b) : 0;
+    if (!(off < 1e-6)) fail_msg("%s: off by %g", what, off);
+    free(a);
+    free(b);
+}
+
+// What still trains gets the gradient that it gets when all trains; what is frozen has no place for one.
+static void check_frozen(const DitConfig *config, unsigned roles) {
+    Fixture all, some;
+    const int labels[BATCH] = {1, 2, CLASSES, 0, 3};
+    static float out[2][BATCH * IMAGE * 2];
+    const float mark = -7.5f;
+    float seen;
+    fixture_open(&all, config, 2);
+    fixture_open(&some, config, 2);
+    const ParamLayout *layout = &some.dit->layout;
+    params_freeze(&some.dit->layout, roles);
+    copy_weights(&some, &all);
+    engine_upload(some.engine, some.dshared + params_trained(layout), &mark, layout->n_frozen > 0);
+    run(&all, 0, BATCH, labels, true, out[0]);
+    run(&some, 0, BATCH, labels, true, out[1]);
+    assert_memory_equal(out[0], out[1], sizeof out[0]);
+    for (int i = 0; i < layout->n_specs; i++) {
+        const ParamSpec *spec = &layout->specs[i];
+        const float *found = params_gradient(layout, i, some.dshared);
+        assert_int_equal(!found, (spec->role & roles) != 0);
+        if (found)
+            assert_close(&all, found, params_gradient(&all.dit->layout, i, all.dshared), params_spec_size(spec, 0),
+                         spec->name);
+    }
+    for (int c = 0; c < CLASSES; c++) assert_close(&all, some.dtailor[c], all.dtailor[c], layout->n_tailor, "tailor");
+    if (layout->n_frozen) {
+        engine_download(some.engine, &seen, some.dshared + params_trained(layout), 1);
+        assert_true(seen == mark);
+    }
+    fixture_close(&all);
+    fixture_close(&some);
+}
+
+static void test_frozen(void **state) {
+    (void)state;
+    static const unsigned roles[] = {ROLE_SHARED, ROLE_LEARNGENE, ROLE_SHARED | ROLE_LEARNGENE,
+                                     ROLE_SHARED | ROLE_LEARNGENE | ROLE_LABELS};
+    for (size_t i = 0; i < sizeof roles / sizeof *roles; i++)
+        for (int large = 0; large < 2; large++) { // many tokens go another way
+            DitConfig config = deep_config(true);
+            config.patch = large ? 1 : 2;
+            config.factor_adaln = large;
+            check_frozen(&config, roles[i]);
+        }
+    DitConfig dense = deep_config(false);
+    check_frozen(&dense, ROLE_SHARED);
+}
+
 static void check_threads(const DitConfig *config) {
     Fixture f[3];
     const int labels[BATCH] = {1, 1, CLASSES, 0, 3};
@@ -348,10 +420,15 @@ static void test_config_refused(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_gate_isolates),     cmocka_unit_test(test_gate_gradients),
-        cmocka_unit_test(test_batch_independent), cmocka_unit_test(test_inference_workspace),
-        cmocka_unit_test(test_recompute),         cmocka_unit_test(test_bf16),
-        cmocka_unit_test(test_threads),           cmocka_unit_test(test_counts),
+        cmocka_unit_test(test_gate_isolates),
+        cmocka_unit_test(test_gate_gradients),
+        cmocka_unit_test(test_batch_independent),
+        cmocka_unit_test(test_inference_workspace),
+        cmocka_unit_test(test_recompute),
+        cmocka_unit_test(test_bf16),
+        cmocka_unit_test(test_frozen),
+        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_counts),
         cmocka_unit_test(test_config_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -23,19 +23,20 @@ static const AdamSettings adam = {
     .lr = 1e-3f, .beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .ema_decay = 0.9f, .gradient_scale = 1};
 
 // A model and an optimiser in the midst of training: all vectors different, class 2 behind, class 3 never seen.
-static Bench bench_open(Scratch *scratch, bool factored) {
+static Bench bench_open_frozen(Scratch *scratch, bool factored, unsigned frozen) {
     Bench b = {.ctx = scratch->ctx};
     const DitConfig config = models_config(factored);
     snprintf(b.run, sizeof b.run, "%s", scratch_path(scratch, "run"));
     assert_ok(b.ctx, engine_create(&b.engine, b.ctx));
     b.model = models_create(b.ctx, b.engine, &config);
     const ParamLayout *layout = &b.model->dit->layout;
+    params_freeze(&b.model->dit->layout, frozen); // the weights are random: in this order as in the other
     assert_ok(b.ctx, optimizer_create(&b.optimizer, b.ctx, b.engine, layout, &b.model->params, &adam));
     float *host = test_calloc(layout->n_shared, sizeof *host);
     ParamSet *sets[] = {&b.optimizer.m, &b.optimizer.v, &b.optimizer.ema};
     for (int s = 0; s < 3; s++)
         for (int c = -1; c < config.n_classes; c++) {
-            const size_t n = c < 0 ? layout->n_shared : layout->n_tailor;
+            const size_t n = c < 0 ? params_trained(layout) : layout->n_tailor;
             RngKey key = {.seed = (uint64_t)s, .sample = (uint64_t)(c + 1), .step = 3, .purpose = RNG_TEST};
             assert_true(n <= layout->n_shared);
             rng_fill_normal(key, host, n);
@@ -48,6 +49,10 @@ static Bench bench_open(Scratch *scratch, bool factored) {
     b.record = cJSON_Parse("{\"format\": 1, \"settings\": {\"diffusion_steps\": 500, \"beta_first\": 0.0001, "
                            "\"beta_last\": 0.02}}");
     return b;
+}
+
+static Bench bench_open(Scratch *scratch, bool factored) {
+    return bench_open_frozen(scratch, factored, 0);
 }
 
 static void bench_close(Bench *b) {
@@ -74,22 +79,24 @@ static void assert_same_params(Engine *engine, const ParamLayout *layout, const 
                                const ParamSet *expected) {
     for (int i = 0; i < layout->n_specs; i++) {
         const ParamSpec *spec = &layout->specs[i];
-        models_assert_rows(engine, found->shared + spec->shared_offset, expected->shared + spec->shared_offset, spec,
-                           (size_t)spec->shape[0], STORAGE_F32);
+        if (!spec->frozen || found->first == 0)
+            models_assert_rows(engine, found->shared + (spec->shared_offset - found->first),
+                               expected->shared + (spec->shared_offset - expected->first), spec, (size_t)spec->shape[0],
+                               STORAGE_F32);
         for (int c = 0; c < found->n_classes; c++)
             models_assert_rows(engine, found->tailor[c] + spec->tailor_offset,
                                expected->tailor[c] + spec->tailor_offset, spec, (size_t)spec->tailor_rows, STORAGE_F32);
     }
 }
 
-static void check_round_trip(Scratch *scratch, bool factored) {
-    Bench b = bench_open(scratch, factored);
+static void check_round_trip(Scratch *scratch, bool factored, unsigned frozen) {
+    Bench b = bench_open_frozen(scratch, factored, frozen);
     const DitConfig config = models_config(factored);
     const ParamLayout *layout = &b.model->dit->layout;
     Model *model;
     Optimizer optimizer;
     write_step(&b, 7);
-    assert_ok(b.ctx, model_create(&model, b.ctx, b.engine, &config, test_classes, 99));
+    assert_ok(b.ctx, model_create_blank(&model, b.ctx, b.engine, &config, test_classes, NULL, frozen));
     assert_ok(b.ctx, optimizer_create(&optimizer, b.ctx, b.engine, layout, &model->params, &adam));
     assert_ok(b.ctx, checkpoint_read(b.ctx, b.run, 7, model, &optimizer));
     assert_same_params(b.engine, layout, &model->params, &b.model->params);
@@ -106,8 +113,30 @@ static void check_round_trip(Scratch *scratch, bool factored) {
 }
 
 static void test_round_trip(void **state) {
-    check_round_trip(*state, true);
-    check_round_trip(*state, false);
+    check_round_trip(*state, true, 0);
+    check_round_trip(*state, false, 0);
+    check_round_trip(*state, true, ROLE_SHARED | ROLE_LEARNGENE);
+    check_round_trip(*state, false, ROLE_SHARED);
+}
+
+// Frozen weights are in one file alone.
+static void test_frozen_once(void **state) {
+    Bench b = bench_open_frozen(*state, true, ROLE_SHARED | ROLE_LEARNGENE | ROLE_LABELS);
+    static const char *const files[] = {"weights", "m", "v", "ema"};
+    const Model *model = b.model;
+    write_step(&b, 7);
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        char name[64];
+        Safetensors file;
+        snprintf(name, sizeof name, "checkpoints/step-7/%s.safetensors", files[i]);
+        assert_ok(b.ctx, safetensors_open(&file, b.ctx, in_run(&b, name)));
+        const Tensor *u = safetensors_find(&file, "blocks.0.attn.q.U"); // the tailors' rows of it
+        assert_non_null(u);
+        assert_int_equal(u->shape[0], model->dit->config.n_classes * model->dit->config.n_tailor);
+        assert_null(safetensors_find(&file, "blocks.0.attn.q.bias"));
+        safetensors_close(&file);
+    }
+    bench_close(&b);
 }
 
 // The run opens as a model: the average, absent tailors caught up, and the config says how it was trained.
@@ -247,8 +276,9 @@ static void test_damaged(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        scratch_test(test_round_trip), scratch_test(test_is_a_model),   scratch_test(test_find_and_prune),
-        scratch_test(test_full_disk),  scratch_test(test_written_once), scratch_test(test_damaged),
+        scratch_test(test_round_trip),     scratch_test(test_frozen_once), scratch_test(test_is_a_model),
+        scratch_test(test_find_and_prune), scratch_test(test_full_disk),   scratch_test(test_written_once),
+        scratch_test(test_damaged),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

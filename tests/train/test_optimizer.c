@@ -5,7 +5,7 @@
 #include "scratch.h"
 #include "train/optimizer.h"
 
-enum { CLASSES = 4, STEPS = 45, N_SHARED = 48, N_TAILOR = 32, VECTORS = CLASSES + 1 };
+enum { CLASSES = 4, STEPS = 45, N_SHARED = 48, N_FROZEN = 16, N_TAILOR = 32, VECTORS = CLASSES + 1 };
 
 static const AdamSettings settings = {.lr = 0.01f,
                                       .beta1 = 0.9f,
@@ -14,8 +14,8 @@ static const AdamSettings settings = {.lr = 0.01f,
                                       .weight_decay = 0.1f,
                                       .ema_decay = 0.95f,
                                       .gradient_scale = 1};
-// An optimiser needs of a layout only how long its vectors are.
-static const ParamLayout layout = {.n_shared = N_SHARED, .n_tailor = N_TAILOR};
+// An optimiser needs of a layout only how long its vectors are. N_SHARED of them train.
+static const ParamLayout layout = {.n_shared = N_FROZEN + N_SHARED, .n_frozen = N_FROZEN, .n_tailor = N_TAILOR};
 
 // One vector, the long way.
 typedef struct Plain {
@@ -37,7 +37,7 @@ static size_t vector_size(int vector) {
     return vector == 0 ? N_SHARED : N_TAILOR;
 }
 static float *vector_of(const ParamSet *set, int vector) {
-    return vector == 0 ? set->shared : set->tailor[vector - 1];
+    return vector == 0 ? set->shared + (layout.n_frozen - set->first) : set->tailor[vector - 1];
 }
 
 static Bench bench_open(Scratch *scratch) {
@@ -134,6 +134,24 @@ static void test_against_plain(void **state) {
     bench_close(&b);
 }
 
+// Frozen weights stay to the bit, and the average has them.
+static void test_frozen_weights_stand_still(void **state) {
+    Bench b = bench_open(*state);
+    float before[N_FROZEN], after[N_FROZEN];
+    ParamSet ema;
+    rng_fill_normal((RngKey){.seed = 3, .purpose = RNG_TEST}, before, N_FROZEN);
+    engine_upload(b.engine, b.params.shared, before, N_FROZEN);
+    assert_ok(b.ctx, params_alloc(&ema, b.engine, b.ctx, &layout, CLASSES));
+    for (int step = 0; step < 3; step++) bench_step(&b, step);
+    optimizer_read_ema(&b.optimizer, &b.params, &ema);
+    engine_download(b.engine, after, b.params.shared, N_FROZEN);
+    assert_memory_equal(before, after, sizeof before);
+    engine_download(b.engine, after, ema.shared, N_FROZEN);
+    assert_memory_equal(before, after, sizeof before);
+    params_close(&ema);
+    bench_close(&b);
+}
+
 // Bit for bit: an absent tailor keeps weights and moments, and reading the average changes nothing.
 static void test_absent_tailors_stand_still(void **state) {
     Bench b = bench_open(*state);
@@ -164,6 +182,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         scratch_test(test_against_plain),
         scratch_test(test_absent_tailors_stand_still),
+        scratch_test(test_frozen_weights_stand_still),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

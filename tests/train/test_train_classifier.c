@@ -82,7 +82,8 @@ static KinditStatus run_train(Scratch *scratch, const char *name, const TrainSet
     if (!file_exists(data)) tiny_dataset_write(scratch->ctx, data, CLASSES, PER_CLASS, SIDE, 1);
     assert_int_equal(kindit_context_create(&ctx, &of_context), KINDIT_OK);
     assert_ok(ctx, engine_create(&engine, ctx));
-    KinditStatus status = train_run(ctx, engine, folder, data, &config, settings, resume, result);
+    const TrainJob job = train_job_pretrain(&config);
+    KinditStatus status = train_run(ctx, engine, folder, data, &job, settings, resume, result);
     if (status) context_fail(scratch->ctx, status, "%s", kindit_context_message(ctx));
     engine_close(&engine);
     kindit_context_close(&ctx);

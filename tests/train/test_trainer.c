@@ -99,6 +99,8 @@ typedef struct Run {
     char folder[1024], data[1024], message[1024];
     int threads;
     bool factored;
+    unsigned frozen; // roles
+    const cJSON *adapt;
     TrainSettings settings;
     KinditContextSettings callbacks;
     TrainResult result;
@@ -118,9 +120,12 @@ static KinditStatus run_train(Run *run, bool resume) {
     KinditContextSettings settings = run->callbacks;
     settings.threads = run->threads;
     const DitConfig config = tiny_config(run->factored);
+    TrainJob job = train_job_pretrain(&config);
+    job.frozen = run->frozen;
+    job.adapt = run->adapt;
     assert_int_equal(kindit_context_create(&ctx, &settings), KINDIT_OK);
     assert_ok(ctx, engine_create(&engine, ctx));
-    KinditStatus status = train_run(ctx, engine, run->folder, run->data, &config, &run->settings, resume, &run->result);
+    KinditStatus status = train_run(ctx, engine, run->folder, run->data, &job, &run->settings, resume, &run->result);
     snprintf(run->message, sizeof run->message, "%s", kindit_context_message(ctx));
     engine_close(&engine);
     kindit_context_close(&ctx);
@@ -232,6 +237,73 @@ static void check_resume(Scratch *scratch, bool bf16, const char *first, const c
 static void test_resume(void **state) {
     check_resume(*state, false, "whole", "parts");
     check_resume(*state, true, "whole-bf16", "parts-bf16");
+}
+
+// The shared rows of frozen tensors in the checkpoint at `step` are those that the run started with, and only they are.
+static void assert_frozen_as_started(const Run *run, int64_t step) {
+    KinditContext *ctx;
+    Engine *engine;
+    Model *trained, *start;
+    char path[2048];
+    assert_int_equal(kindit_context_create(&ctx, NULL), KINDIT_OK);
+    assert_ok(ctx, engine_create(&engine, ctx));
+    snprintf(path, sizeof path, "%s/checkpoints/step-%lld", run->folder, (long long)step);
+    assert_ok(ctx, model_open(&trained, ctx, engine, path, NULL));
+    assert_ok(ctx, model_create(&start, ctx, engine, &trained->dit->config, trained->classes, run->settings.seed));
+    for (int i = 0; i < start->dit->layout.n_specs; i++) {
+        const ParamSpec *spec = &start->dit->layout.specs[i];
+        const size_t n = params_spec_size(spec, 0), at = spec->shared_offset;
+        float *a = test_calloc(n, sizeof *a), *b = test_calloc(n, sizeof *b);
+        engine_download(engine, a, trained->params.shared + at, n);
+        engine_download(engine, b, start->params.shared + at, n);
+        assert_int_equal(memcmp(a, b, n * sizeof *a) == 0, (spec->role & run->frozen) != 0);
+        test_free(a);
+        test_free(b);
+    }
+    model_close(&start);
+    model_close(&trained);
+    engine_close(&engine);
+    kindit_context_close(&ctx);
+}
+
+// With a frozen learngene too 2N steps are N steps, stop, resume, N steps; checkpoints and memory hold less.
+static void test_frozen(void **state) {
+    Run whole = run_named(*state, "whole", 6), parts = run_named(*state, "parts", 3), all = run_named(*state, "all", 3);
+    whole.frozen = parts.frozen = ROLE_LEARNGENE;
+    parts.threads = 2;
+    run_ok(&whole, false);
+    run_ok(&parts, false);
+    run_ok(&all, false);
+    assert_true(whole.result.peak_bytes < all.result.peak_bytes);
+    parts.settings.steps = 6;
+    run_ok(&parts, true);
+    assert_same_checkpoint(&whole, &parts, 6);
+    assert_frozen_as_started(&whole, 6);
+}
+
+// A run is also a function of how it adapts a model.
+static void test_resume_refuses_another_job(void **state) {
+    Run run = run_named(*state, "run", 2), plain = run_named(*state, "plain", 2);
+    cJSON *kind = cJSON_Parse("{\"method\": \"kind\", \"path\": \"here\"}"),
+          *moved = cJSON_Parse("{\"method\": \"kind\", \"path\": \"there\"}"),
+          *lora = cJSON_Parse("{\"method\": \"lora\", \"path\": \"here\"}");
+    run.adapt = kind;
+    run_ok(&run, false);
+    run_ok(&plain, false);
+    run.adapt = moved;
+    run_ok(&run, true);
+    run.adapt = lora;
+    assert_int_equal(run_train(&run, true), KINDIT_ERROR_ARGUMENT);
+    assert_non_null(strstr(run.message, "another method of adapt: the run has \"kind\", asked for \"lora\""));
+    run.adapt = NULL;
+    assert_int_equal(run_train(&run, true), KINDIT_ERROR_ARGUMENT);
+    assert_non_null(strstr(run.message, "a run of `kindit adapt`"));
+    plain.adapt = kind;
+    assert_int_equal(run_train(&plain, true), KINDIT_ERROR_ARGUMENT);
+    assert_non_null(strstr(plain.message, "a run of `kindit pretrain`"));
+    cJSON_Delete(kind);
+    cJSON_Delete(moved);
+    cJSON_Delete(lora);
 }
 
 // Keeping less and computing it again changes no bit, so a run may change its mind.
@@ -528,15 +600,17 @@ static void test_record(void **state) {
     TrainSettings settings;
     DitConfig config;
     char data[1024];
+    cJSON *adapt;
     run.settings.lr = 0.1 + 0.2; // not a short decimal
     run_ok(&run, false);
-    assert_ok(scratch->ctx, train_record_read(scratch->ctx, run.folder, &settings, &config, data));
+    assert_ok(scratch->ctx, train_record_read(scratch->ctx, run.folder, &settings, &config, data, &adapt));
+    assert_null(adapt);
     assert_string_equal(data, run.data);
     assert_true(settings.lr == run.settings.lr && settings.seed == 17 && settings.batch == 6);
     assert_int_equal(config.n_classes, CLASSES);
     assert_int_equal(config.n_learngene, 6);
-    assert_fails(scratch->ctx, train_record_read(scratch->ctx, run.data, &settings, &config, data), KINDIT_ERROR_IO,
-                 "run.json");
+    assert_fails(scratch->ctx, train_record_read(scratch->ctx, run.data, &settings, &config, data, &adapt),
+                 KINDIT_ERROR_IO, "run.json");
 }
 
 // One picture is broken: the step that meets it is refused before it spoils the weights.
@@ -589,6 +663,8 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         scratch_test(test_threads),
         scratch_test(test_resume),
+        scratch_test(test_frozen),
+        scratch_test(test_resume_refuses_another_job),
         scratch_test(test_recompute),
         scratch_test(test_accumulate),
         scratch_test(test_micro_batch_opens_its_own_tailors),
