@@ -80,20 +80,8 @@ static KinditStatus drawing_choose(Drawing *drawing, KinditContext *ctx, const K
         return context_fail(ctx, KINDIT_ERROR_ARGUMENT, "n_per_class is %d, expected at least 1",
                             settings->n_per_class);
     drawing->has_pixels = config->channels == 1 || config->channels == 3;
-    drawing->sampler = (SamplerSettings){
-        .method = settings->sampler == KINDIT_DDIM ? SAMPLER_DDIM : SAMPLER_DDPM,
-        .steps = settings->steps,
-        .eta = settings->eta,
-        .guidance = settings->guidance,
-        .guided = settings->guide_first_3 ? GUIDANCE_FIRST_3 : GUIDANCE_ALL,
-        .clip = settings->clip && drawing->has_pixels,
-        .no_tailors = settings->no_tailors,
-        .keep_label_rows = settings->keep_label_rows,
-        .seed = settings->seed,
-        .batch = settings->batch,
-        .bf16 = settings->bf16,
-        .int8 = settings->int8,
-    };
+    drawing->sampler = sampler_settings_from(settings);
+    drawing->sampler.clip &= drawing->has_pixels;
     TRY(choose_classes(drawing, ctx, settings->classes));
     drawing->n_per_class = settings->n_per_class;
     drawing->total = (int64_t)drawing->n_classes * settings->n_per_class;

@@ -31,7 +31,7 @@ typedef struct Option {
 } Option;
 
 typedef struct Command {
-    const char *name;
+    const char *name;      // of a form with its command's before it: "eval nn"
     const char *summary;   // one line
     const char *arguments; // "MODEL [options]"
     const char *examples;  // one or more full command lines, newline-separated, that work as they stand
@@ -41,6 +41,8 @@ typedef struct Command {
     const Option *(*options)(int *n);
     // Exit code: 0 done, 1 failed, 2 usage, 130 interrupted.
     int (*run)(KinditContext *ctx, int n_positional, char **positional);
+    const struct Command *const *forms; // NULL-terminated: what its first word makes of it, with options of their own;
+                                        // or NULL
 } Command;
 
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_INTERRUPTED = 130 };
@@ -50,6 +52,8 @@ extern const Command command_data, command_pretrain, command_sample, command_dec
     command_factorize, command_export, command_import, command_eval, command_info, command_bench, command_debug,
     command_report, command_help;
 extern const Command *const cli_commands[]; // NULL-terminated, commands.c
+// Forms of eval, each in its file eval_<name>.c.
+extern const Command command_eval_nn, command_eval_train_features;
 
 // Prints the context's message to stderr and returns the exit code for `status` (ARGUMENT: 2, CANCELLED: 130, OK: 0,
 // else 1).

@@ -5,33 +5,19 @@
 
 #include "base/clock.h"
 #include "base/file.h"
-#include "cli/cli.h"
+#include "cli/sample_options.h"
 #include "diffusion/sampler.h"
 #include "formats/grid.h"
 #include "formats/npy.h"
 
 static struct {
-    const char *classes, *output, *grid, *npy, *npz;
-    int64_t n, sampler, steps, cfg_channels, seed, batch, memory;
-    double eta, cfg;
-    bool no_clip, no_tailors, keep_label_rows, bf16, int8, json;
+    const char *output, *grid, *npy, *npz;
+    int64_t n, memory;
+    bool json;
 } settings;
 
-static void set_defaults(void) {
-    KinditSampleSettings defaults = kindit_sample_settings_default();
-    settings.n = defaults.n_per_class;
-    settings.sampler = defaults.sampler;
-    settings.steps = defaults.steps;
-    settings.eta = defaults.eta;
-    settings.cfg = defaults.guidance;
-    settings.cfg_channels = defaults.guide_first_3 ? 0 : 1;
-    settings.batch = defaults.batch;
-}
-
-static const Option *sample_options(int *n) {
-    static const Option options[] = {
-        {"--classes", NULL, OPTION_STRING, &settings.classes, "A,B",
-         "ids or names of the classes to draw (default: all)", 0, 0, NULL},
+static const Option *sample_command_options(int *n) {
+    static const Option own[] = {
         {"--n", "-n", OPTION_INT, &settings.n, "N", "images of each class (default 8)", 1, 1e8, NULL},
         {"--output", "-o", OPTION_STRING, &settings.output, "FILE",
          "where to: a .png grid with captions, .npy (float32 N,C,H,W) or .npz (uint8 N,H,W,C, ADM's layout)", 0, 0,
@@ -40,35 +26,17 @@ static const Option *sample_options(int *n) {
         {"--npy", NULL, OPTION_STRING, &settings.npy, "FILE", "raw values, whatever else is written", 0, 0, NULL},
         {"--npz", NULL, OPTION_STRING, &settings.npz, "FILE",
          "a sample batch for `kindit eval`, whatever else is written", 0, 0, NULL},
-        {"--sampler", NULL, OPTION_CHOICE, &settings.sampler, "ddpm|ddim", "how to walk back from noise (default ddpm)",
-         0, 0, NULL},
-        {"--steps", NULL, OPTION_INT, &settings.steps, "N", "steps of the sampler (default 250)", 1, 1000, NULL},
-        {"--eta", NULL, OPTION_DOUBLE, &settings.eta, "X", "noise added by ddim (default 0: none)", 0, 1, NULL},
-        {"--cfg", NULL, OPTION_DOUBLE, &settings.cfg, "W", "classifier-free guidance (default 1.5; 1: none)", 0, 1000,
-         NULL},
-        {"--cfg-channels", NULL, OPTION_CHOICE, &settings.cfg_channels, "3|all",
-         "guide the first 3 channels of epsilon, as DiT's own code does, or all (default all)", 0, 0, NULL},
-        {"--seed", NULL, OPTION_INT, &settings.seed, "N", "image i depends on the seed and i alone (default 0)", 0,
-         9e15, NULL},
-        {"--batch", NULL, OPTION_INT, &settings.batch, "N", "images drawn at once, at most (default 64)", 1, 65536,
-         NULL},
         {"--memory", NULL, OPTION_SIZE, &settings.memory, "SIZE",
          "keep resident memory below 16MB, or what it says: tailors come and go, fewer images are drawn at once", 0, 0,
          NULL},
-        {"--bf16", NULL, OPTION_FLAG, &settings.bf16, NULL, "keep activations in bfloat16: half their memory", 0, 0,
-         NULL},
-        {"--int8", NULL, OPTION_FLAG, &settings.int8, NULL,
-         "multiply 8-bit integers, where the processor does such (`kindit info --machine`)", 0, 0, NULL},
-        {"--no-clip", NULL, OPTION_FLAG, &settings.no_clip, NULL, "let predicted pixels leave their range", 0, 0, NULL},
-        {"--no-tailors", NULL, OPTION_FLAG, &settings.no_tailors, NULL,
-         "shut every tailor: the learngene alone, with the null label (the paper's Figure 7)", 0, 0, NULL},
-        {"--keep-label-rows", NULL, OPTION_FLAG, &settings.keep_label_rows, NULL,
-         "with --no-tailors: keep each class's label row", 0, 0, NULL},
         {"--json", NULL, OPTION_FLAG, &settings.json, NULL, "print the settings and the speed as JSON", 0, 0, NULL},
     };
-    set_defaults();
-    *n = sizeof options / sizeof *options;
-    return options;
+    static Option all[32];
+    int n_drawing;
+    const Option *drawing = sample_options(&n_drawing);
+    settings.n = kindit_sample_settings_default().n_per_class;
+    *n = cli_join_options(all, own, sizeof own / sizeof *own, drawing, n_drawing);
+    return all;
 }
 
 // The memory of the program, as the system counted it: resident at its peak.
@@ -227,15 +195,7 @@ static int print_result(const Samples *samples, const KinditModel *model, const 
     for (int i = 0; i < samples->n_rows; i++)
         cJSON_AddItemToArray(classes, cJSON_CreateString(kindit_model_class_id(model, samples->row_class[i])));
     cJSON_AddNumberToObject(json, "n_per_class", (double)settings.n);
-    cJSON_AddStringToObject(json, "sampler", settings.sampler ? "ddim" : "ddpm");
-    cJSON_AddNumberToObject(json, "steps", (double)settings.steps);
-    cJSON_AddNumberToObject(json, "eta", settings.eta);
-    cJSON_AddNumberToObject(json, "cfg", settings.cfg);
-    cJSON_AddStringToObject(json, "cfg_channels", settings.cfg_channels ? "all" : "3");
-    cJSON_AddNumberToObject(json, "seed", (double)settings.seed);
-    cJSON_AddBoolToObject(json, "clip", !settings.no_clip);
-    cJSON_AddBoolToObject(json, "tailors", !settings.no_tailors);
-    cJSON_AddBoolToObject(json, "label_rows", !settings.no_tailors || settings.keep_label_rows);
+    sample_options_add_json(json);
     cJSON_AddNumberToObject(json, "n", (double)samples->n);
     cJSON_AddNumberToObject(json, "seconds", seconds);
     cJSON_AddNumberToObject(json, "images_per_second", rate);
@@ -260,28 +220,7 @@ static int choose_output(void) {
         return cli_usage("sample", "-o '%s' and '%s' are one kind of output: give one of them", settings.output, *file);
     if (file) *file = settings.output;
     if (!settings.grid && !settings.npy && !settings.npz) return cli_usage("sample", "-o FILE is missing");
-    if (settings.keep_label_rows && !settings.no_tailors)
-        return cli_usage("sample", "--keep-label-rows goes with --no-tailors");
-    return EXIT_DONE;
-}
-
-static KinditSampleSettings sample_settings(void) {
-    return (KinditSampleSettings){
-        .classes = settings.classes,
-        .n_per_class = (int)settings.n,
-        .sampler = settings.sampler ? KINDIT_DDIM : KINDIT_DDPM,
-        .steps = (int)settings.steps,
-        .eta = settings.eta,
-        .guidance = settings.cfg,
-        .guide_first_3 = settings.cfg_channels == 0,
-        .clip = !settings.no_clip,
-        .no_tailors = settings.no_tailors,
-        .keep_label_rows = settings.keep_label_rows,
-        .seed = (uint64_t)settings.seed,
-        .batch = (int)settings.batch,
-        .bf16 = settings.bf16,
-        .int8 = settings.int8,
-    };
+    return sample_options_check("sample");
 }
 
 static KinditStatus check_picture(const Samples *samples) {
@@ -314,10 +253,11 @@ static int sample_run(KinditContext *ctx, int n_positional, char **positional) {
     int code = choose_output();
     if (code) return code;
     KinditModel *model = NULL;
-    KinditSampleSettings sampling = sample_settings();
+    KinditSampleSettings sampling = sample_options_settings();
     Samples samples = {.ctx = ctx};
+    sampling.n_per_class = (int)settings.n;
     limit_memory(ctx);
-    KinditStatus status = kindit_model_open(&model, ctx, positional[0], settings.classes);
+    KinditStatus status = kindit_model_open(&model, ctx, positional[0], sampling.classes);
     if (!status) kindit_model_info(model, &samples.info);
     if (!status) status = check_outputs(&samples, model);
     if (!status) status = samples_alloc(&samples);
@@ -347,6 +287,6 @@ const Command command_sample = {
         "folder with any subset of its tailors. Only the tailors of --classes are read.",
     .min_positional = 1,
     .max_positional = 1,
-    .options = sample_options,
+    .options = sample_command_options,
     .run = sample_run,
 };

@@ -37,7 +37,8 @@ static int help_run(KinditContext *ctx, int n_positional, char **positional) {
     }
     const Command *command = command_find(positional[0]);
     if (!command) return EXIT_USAGE;
-    help_command(command);
+    const Command *form = n_positional > 1 ? command_find_form(command, positional[1]) : NULL;
+    help_command(form ? form : command);
     return EXIT_DONE;
 }
 
@@ -55,10 +56,17 @@ const Command *command_find(const char *name) {
     return NULL;
 }
 
+const Command *command_find_form(const Command *command, const char *word) {
+    const size_t length = strlen(command->name) + 1;
+    for (const Command *const *form = command->forms; form && *form; form++)
+        if (strcmp((*form)->name + length, word) == 0) return *form;
+    return NULL;
+}
+
 const Command command_help = {
     .name = "help",
     .summary = "show help, of a command if one is named",
-    .arguments = "[COMMAND]",
+    .arguments = "[COMMAND [FORM]]",
     .examples = "kindit help sample",
     .max_positional = 2, // `help data glyphs` shows the help of data
     .options = help_options,

@@ -1,49 +1,46 @@
-#include "cli/eval_train_features.h"
-
 #include <stdio.h>
 #include <string.h>
 
 #include "base/file.h"
+#include "cli/cli.h"
+#include "cli/progress.h"
 #include "metrics/accuracy.h"
 #include "train/trainer.h"
 
 enum { BATCH = 128, WORST = 10 };
 
 static struct {
-    const char *output, *run;
+    const char *data, *output, *run;
     int64_t steps, width, depth, heads, patch, shift, storage, seed;
     double lr, seconds;
-    bool resume, bf16, patch_given, shift_given;
+    bool resume, bf16, json, patch_given, shift_given;
 } settings = {.steps = 6000, .width = 96, .depth = 4, .heads = 4, .storage = STORAGE_BF16, .lr = 1e-3};
 
-const Option *eval_train_features_options(int *n) {
+static const Option *features_options(int *n) {
     static const Option options[] = {
-        {"--output", "-o", OPTION_STRING, &settings.output, "FILE", "train-features: the network to make", 0, 0, NULL},
-        {"--run", NULL, OPTION_STRING, &settings.run, "DIR",
-         "train-features: its run folder (default FILE without its ending)", 0, 0, NULL},
-        {"--resume", NULL, OPTION_FLAG, &settings.resume, NULL, "train-features: go on from the last checkpoint", 0, 0,
+        {"--data", NULL, OPTION_STRING, &settings.data, "DIR", "the data set to learn (required)", 0, 0, NULL},
+        {"--output", "-o", OPTION_STRING, &settings.output, "FILE", "the network to make (required)", 0, 0, NULL},
+        {"--run", NULL, OPTION_STRING, &settings.run, "DIR", "its run folder (default: FILE without its ending)", 0, 0,
          NULL},
+        {"--resume", NULL, OPTION_FLAG, &settings.resume, NULL, "go on from the run's last checkpoint", 0, 0, NULL},
         {"--steps", NULL, OPTION_INT, &settings.steps, "N",
-         "train-features: steps of 128 images, over which the learning rate falls to 0 (default 6000)", 1, 1e12, NULL},
+         "steps of 128 images, over which the learning rate falls to 0 (default 6000)", 1, 1e12, NULL},
         {"--time", NULL, OPTION_DOUBLE, &settings.seconds, "SECONDS",
-         "train-features: stop after this long, to be resumed (default: no limit)", 0, 1e9, NULL},
-        {"--width", NULL, OPTION_INT, &settings.width, "D", "train-features: features of an image (default 96)", 4,
-         16384, NULL},
-        {"--depth", NULL, OPTION_INT, &settings.depth, "L", "train-features: blocks (default 4)", 1, 256, NULL},
-        {"--heads", NULL, OPTION_INT, &settings.heads, "N", "train-features: attention heads (default 4)", 1, 256,
-         NULL},
-        {"--patch", NULL, OPTION_INT, &settings.patch, "P",
-         "train-features: side of a patch (default: an eighth of the image's)", 1, 64, &settings.patch_given},
+         "stop after this long, with a checkpoint to resume from (default: no limit)", 0, 1e9, NULL},
+        {"--width", NULL, OPTION_INT, &settings.width, "D", "features of an image (default 96)", 4, 16384, NULL},
+        {"--depth", NULL, OPTION_INT, &settings.depth, "L", "number of blocks (default 4)", 1, 256, NULL},
+        {"--heads", NULL, OPTION_INT, &settings.heads, "N", "attention heads (default 4)", 1, 256, NULL},
+        {"--patch", NULL, OPTION_INT, &settings.patch, "P", "side of a patch (default: an eighth of the image's)", 1,
+         64, &settings.patch_given},
         {"--shift", NULL, OPTION_INT, &settings.shift, "N",
-         "train-features: move images at random by up to N pixels (default: a sixteenth of the side)", 0, 64,
-         &settings.shift_given},
-        {"--lr", NULL, OPTION_DOUBLE, &settings.lr, "X", "train-features: learning rate (default 1e-3)", 0, 10, NULL},
-        {"--bf16", NULL, OPTION_FLAG, &settings.bf16, NULL,
-         "train-features: keep activations in bfloat16, twice as fast with AMX", 0, 0, NULL},
-        {"--seed", NULL, OPTION_INT, &settings.seed, "N", "train-features: of everything random (default 0)", 0, 9e15,
+         "move images at random by up to N pixels (default: a sixteenth of the side)", 0, 64, &settings.shift_given},
+        {"--lr", NULL, OPTION_DOUBLE, &settings.lr, "X", "learning rate (default 1e-3)", 0, 10, NULL},
+        {"--bf16", NULL, OPTION_FLAG, &settings.bf16, NULL, "keep activations in bfloat16: half their memory", 0, 0,
          NULL},
+        {"--seed", NULL, OPTION_INT, &settings.seed, "N", "of everything random (default 0)", 0, 9e15, NULL},
         {"--type", NULL, OPTION_CHOICE, &settings.storage, "f32|bf16|int8|int4",
-         "train-features: in what FILE keeps its numbers (default bf16)", 0, 0, NULL},
+         "in what FILE keeps its numbers (default bf16)", 0, 0, NULL},
+        {"--json", NULL, OPTION_FLAG, &settings.json, NULL, "print the result as JSON", 0, 0, NULL},
     };
     *n = sizeof options / sizeof *options;
     return options;
@@ -189,21 +186,38 @@ static int print_result(const TrainResult *result, const char *run, const Accura
     return EXIT_DONE;
 }
 
-int eval_train_features(KinditContext *ctx, const char *data, bool json) {
-    if (!settings.output) return cli_usage("eval", "train-features: -o FILE is missing");
+static int features_run(KinditContext *ctx, int n_positional, char **positional) {
+    (void)n_positional, (void)positional;
+    if (!settings.data) return cli_usage("eval train-features", "--data DIR is missing");
+    if (!settings.output) return cli_usage("eval train-features", "-o FILE is missing");
     char run[1024] = "";
     Engine *engine = NULL;
     Dataset *dataset = NULL;
     TrainResult result = {0};
     Accuracy heldout = {0};
     KinditStatus status = engine_create(&engine, ctx);
-    if (!status) status = dataset_open(&dataset, ctx, data);
+    if (!status) status = dataset_open(&dataset, ctx, settings.data);
+    progress_limit(settings.seconds);
     if (!status) status = train(ctx, engine, dataset, run, &result, &heldout);
-    int code = status ? cli_report(ctx, status)
-               : json ? print_json(&result, run, &heldout, dataset)
-                      : print_result(&result, run, &heldout, dataset);
+    int code = status          ? cli_report(ctx, status)
+               : settings.json ? print_json(&result, run, &heldout, dataset)
+                               : print_result(&result, run, &heldout, dataset);
     accuracy_close(&heldout);
     dataset_close(&dataset);
     engine_close(&engine);
     return code;
 }
+
+const Command command_eval_train_features = {
+    .name = "eval train-features",
+    .summary = "train a feature network for a data set that others never saw",
+    .arguments = "--data DIR -o FILE.safetensors [options]",
+    .examples = "kindit eval train-features --data data/glyphs -o glyph-features.safetensors\n"
+                "kindit eval train-features --data data/glyphs -o glyph-features.safetensors --resume",
+    .notes =
+        "A small classifier (a vision transformer) of the data set's classes, whose features metrics can compare. What "
+        "the data set holds out is not trained on: how much of it FILE names rightly is printed and kept in FILE. Only "
+        "a run that is finished leaves FILE; to go on with one that was stopped, give the same options with --resume.",
+    .options = features_options,
+    .run = features_run,
+};

@@ -76,6 +76,9 @@ void help_command(const Command *command) {
     printf("\nUsage: kindit %s %s\n", command->name, command->arguments);
     print_options("Options", options_of(command));
     print_options("Options of every command", options_global());
+    if (command->forms) printf("\nForms, with options of their own:\n");
+    for (const Command *const *form = command->forms; form && *form; form++)
+        printf("  kindit help %-22s %s\n", (*form)->name, (*form)->summary);
     if (command->notes) {
         printf("\nNotes:\n  ");
         cli_print_wrapped(command->notes, 2, HELP_WIDTH);
@@ -122,21 +125,25 @@ static void print_roff_examples(const char *examples) {
     printf(".RE\n.fi\n");
 }
 
+static void print_roff_command(const Command *command) {
+    printf(".SS kindit %s %s\n", command->name, command->arguments);
+    print_roff(command->summary);
+    print_roff_examples(command->examples);
+    print_roff_options(options_of(command));
+    if (command->notes) {
+        printf(".PP\n");
+        print_roff(command->notes);
+    }
+}
+
 void help_man_page(void) {
     printf(".TH KINDIT 1 \"\" \"kindit %s\" \"User Commands\"\n.SH NAME\nkindit \\- %s\n", KINDIT_VERSION, about);
     printf(".SH SYNOPSIS\n.B kindit\n.I COMMAND\n[arguments]\n.SH OPTIONS OF EVERY COMMAND\n");
     print_roff_options(options_global());
     printf(".SH COMMANDS\n");
-    for (const Command *const *at = cli_commands; *at; at++) {
-        const Command *command = *at;
-        printf(".SS kindit %s %s\n", command->name, command->arguments);
-        print_roff(command->summary);
-        print_roff_examples(command->examples);
-        print_roff_options(options_of(command));
-        if (command->notes) {
-            printf(".PP\n");
-            print_roff(command->notes);
-        }
+    for (const Command *const *command = cli_commands; *command; command++) {
+        print_roff_command(*command);
+        for (const Command *const *form = (*command)->forms; form && *form; form++) print_roff_command(*form);
     }
     printf(".SH EXIT STATUS\n%s.\n", about_exit);
 }

@@ -47,9 +47,14 @@ static int run_line(int argc, char **argv) {
     }
     const Command *command = command_find(argv[first]);
     if (!command) return EXIT_USAGE;
+    const Command *form = ++first < argc ? command_find_form(command, argv[first]) : NULL;
+    if (form) {
+        command = form;
+        first++;
+    }
     sets[1] = options_of(command);
-    char **rest = argv + first + 1;
-    code = options_parse(command->name, sets, 2, argc - first - 1, rest, false, &n);
+    char **rest = argv + first;
+    code = options_parse(command->name, sets, 2, argc - first, rest, false, &n);
     if (global_options.help) { // whatever else was wrong with the line
         help_command(command);
         return EXIT_DONE;

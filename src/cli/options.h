@@ -19,6 +19,8 @@ OptionSet options_global(void);
 
 OptionSet options_of(const Command *command);
 const Command *command_find(const char *name); // NULL after a message that suggests the nearest
+// The form of the command that `word` names, NULL when it is none.
+const Command *command_find_form(const Command *command, const char *word);
 
 // Reads argv[0..argc-1] (no program name), stores option values, and moves what is not an option to the front of argv;
 // *n_positional counts those. With `stop_at_positional` reading ends at the first such argument, and *n_positional is

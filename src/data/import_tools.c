@@ -104,6 +104,27 @@ void file_list_close(FileList *list) {
     *list = (FileList){0};
 }
 
+KinditStatus file_list_hash(const FileList *list, KinditContext *ctx, char out[65]) {
+    enum { DIGITS = 64 };
+    char *text;
+    size_t length = 0, at = 0;
+    for (size_t i = 0; i < list->n; i++) length += strlen(list->paths[i] + list->root) + DIGITS + 1;
+    TRY(memory_alloc(ctx, length + 1, 1, &text));
+    KinditStatus status = KINDIT_OK;
+    for (size_t i = 0; i < list->n && !status; i++) {
+        FileMap map;
+        char digest[DIGITS + 1];
+        status = file_map(&map, ctx, list->paths[i]);
+        if (status) break;
+        file_sha256(map.data, map.size, digest);
+        file_unmap(&map);
+        at += (size_t)snprintf(text + at, length + 1 - at, "%s%s\n", list->paths[i] + list->root, digest);
+    }
+    if (!status) file_sha256(text, at, out);
+    memory_free(&text);
+    return status;
+}
+
 void import_class_id(char out[DIT_CLASS_NAME_SIZE], const char *name) {
     size_t n = strlen(name);
     if (n >= DIT_CLASS_NAME_SIZE) n = DIT_CLASS_NAME_SIZE - 1;

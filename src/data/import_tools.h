@@ -19,6 +19,8 @@ typedef struct FileList {
 // extensions: NULL-terminated, lower case, with the dot; matched whatever the case. Symbolic links are followed.
 KinditStatus file_list_collect(FileList *out, KinditContext *ctx, const char *folder, const char *const *extensions);
 void file_list_close(FileList *list);
+// SHA-256 over the names below the folder and the contents of all of them, as 64 hex digits and a NUL.
+KinditStatus file_list_hash(const FileList *list, KinditContext *ctx, char out[65]);
 
 // A class id from any text: bytes that an id cannot hold become '_', a leading '.' too; cut to the size of an id.
 void import_class_id(char out[DIT_CLASS_NAME_SIZE], const char *name);

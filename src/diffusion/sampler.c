@@ -43,6 +43,23 @@ SamplerSettings sampler_settings_default(void) {
         .method = SAMPLER_DDPM, .steps = 250, .guidance = 1.5, .guided = GUIDANCE_ALL, .clip = true, .batch = 64};
 }
 
+SamplerSettings sampler_settings_from(const KinditSampleSettings *settings) {
+    return (SamplerSettings){
+        .method = settings->sampler == KINDIT_DDIM ? SAMPLER_DDIM : SAMPLER_DDPM,
+        .steps = settings->steps,
+        .eta = settings->eta,
+        .guidance = settings->guidance,
+        .guided = settings->guide_first_3 ? GUIDANCE_FIRST_3 : GUIDANCE_ALL,
+        .clip = settings->clip,
+        .no_tailors = settings->no_tailors,
+        .keep_label_rows = settings->keep_label_rows,
+        .seed = settings->seed,
+        .batch = settings->batch,
+        .bf16 = settings->bf16,
+        .int8 = settings->int8,
+    };
+}
+
 static KinditStatus check_settings(const Model *model, const SamplerSettings *s, int n, const int *labels) {
     KinditContext *ctx = model->ctx;
     const DitConfig *config = &model->dit->config;

@@ -26,6 +26,7 @@ typedef struct SamplerSettings {
     bool bf16;   // activations in bf16
     bool int8;   // blocks' products of 8-bit integers, where the processor multiplies such
 } SamplerSettings;
+SamplerSettings sampler_settings_from(const KinditSampleSettings *settings); // what the public ones say of it
 SamplerSettings sampler_settings_default(void); // DDPM 250, eta 0, guidance 1.5 on all, clip, batch 64
 
 // The schedule that the model was trained with, as its config says; DiT's where it says nothing.

@@ -1,11 +1,10 @@
 #include "engine/svd.h"
 
 #ifdef KINDIT_HAVE_LAPACK
-#include <cblas.h>
 #include <math.h>
-#include <omp.h>
 
 #include "base/memory.h"
+#include "engine/blas_alone.h"
 
 // Fortran's, of which no header tells: column-major, everything by reference, the length of JOBZ at the end.
 void dgesdd_(const char *jobz, const int *m, const int *n, double *a, const int *lda, double *s, double *u,
@@ -20,18 +19,16 @@ static int call_dgesdd(int m, int n, double *a, double *u, double *s, double *vt
     return info;
 }
 
-// The sums of products that more threads share out depend on how many they are.
 static KinditStatus decompose(KinditContext *ctx, int m, int n, double *a, double *u, double *s, double *vt) {
-    const int r = m < n ? m : n, blas_threads = openblas_get_num_threads(), omp_threads = omp_get_max_threads();
+    const int r = m < n ? m : n;
     double size, *work = NULL;
     int *iwork, info = 0;
     TRY(memory_alloc(ctx, (size_t)r, 8 * sizeof *iwork, &iwork));
-    openblas_set_num_threads(1);
+    const BlasAlone was = blas_alone_begin();
     info = call_dgesdd(m, n, a, u, s, vt, &size, -1, iwork);
     KinditStatus status = info ? KINDIT_OK : memory_alloc(ctx, (size_t)size, sizeof *work, &work);
     if (!status && !info) info = call_dgesdd(m, n, a, u, s, vt, work, (int)size, iwork);
-    openblas_set_num_threads(blas_threads);
-    omp_set_num_threads(omp_threads);
+    blas_alone_end(was);
     memory_free(&work);
     memory_free(&iwork);
     if (status || !info) return status;

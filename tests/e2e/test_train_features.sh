@@ -39,3 +39,5 @@ expect_code 2 features -o "$scratch/c.safetensors" --patch 3
 expect_in "$scratch/err" "not a multiple of patch 3"
 expect_code 2 "$KINDIT" eval train-features -o "$scratch/c.safetensors"
 expect_in "$scratch/err" "--data DIR is missing"
+expect_code 0 "$KINDIT" help eval train-features
+expect_in "$scratch/out" "Examples:"

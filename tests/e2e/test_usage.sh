@@ -48,6 +48,19 @@ expect_code 0 "$KINDIT" --threads 1 info --preset=DiT-S/2 --quiet
 expect_code 0 "$KINDIT" info --preset DiT-S/2 --threads=1
 expect_code 1 "$KINDIT" info -- --preset
 
+# A form of a command has options and help of its own.
+expect_code 0 "$KINDIT" help eval
+expect_in "$scratch/out" "kindit help eval nn"
+expect_code 0 "$KINDIT" help eval nn
+expect_in "$scratch/out" "Usage: kindit eval nn"
+expect_in "$scratch/out" "--queries"
+cp "$scratch/out" "$scratch/help"
+expect_code 0 "$KINDIT" eval nn --help
+cmp -s "$scratch/out" "$scratch/help" || fail "help eval nn and eval nn --help differ"
+expect_code 2 "$KINDIT" eval nn --querys heldout
+expect_in "$scratch/err" "did you mean '--queries'?"
+grep -qF ".SS kindit eval nn" "$BUILD/kindit.1" || fail "the man page lacks eval nn"
+
 for command in $("$KINDIT" help | sed -n '/^Commands:/,/^$/s/^  \([a-z]*\) .*/\1/p'); do
     expect_code 0 "$KINDIT" help "$command"
     expect_in "$scratch/out" "Examples:"
