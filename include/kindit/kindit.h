@@ -252,6 +252,25 @@ typedef struct KinditTrainResult {
 KinditStatus kindit_train(KinditContext *ctx, const KinditTrainSettings *settings, const char *data, const char *run,
                           KinditTrainResult *result);
 
+// ---- fine-tuning ---------------------------------------------------------------------------------------------------
+
+typedef struct KinditAdaptSettings {
+    // "kind": new tailors beside a frozen learngene; a decomposed folder with that learngene takes them. "full":
+    // everything trains. `kindit help adapt` lists all.
+    const char *method;
+    const char *tailors_from;  // classes of the model, comma-separated, of which new tailors are copies, in turn; NULL:
+                               // fresh tailors
+    KinditTrainSettings train; // width to factor_adaln are the model's and are not read, but n_tailor, of the new
+                               // tailors (0: the model's); lr and label_dropout below 0: the method's
+} KinditAdaptSettings;
+// "kind", fresh tailors, what the method asks for; else as kindit_train_settings_default.
+KinditAdaptSettings kindit_adapt_settings_default(void);
+
+// Adapts the model at `path` to the classes of the data set `data`, in the run folder `run`. Of a run resumed, what
+// `settings` says is held against its record, and `path` may be NULL. `result` may be NULL.
+KinditStatus kindit_adapt(KinditContext *ctx, const KinditAdaptSettings *settings, const char *path, const char *data,
+                          const char *run, KinditTrainResult *result);
+
 #ifdef __cplusplus
 }
 #endif

@@ -1,5 +1,5 @@
+#include "api/internal.h"
 #include "base/file.h"
-#include "train/trainer.h"
 
 KinditTrainSettings kindit_train_settings_default(void) {
     TrainSettings train = train_settings_default();
@@ -25,21 +25,28 @@ KinditTrainSettings kindit_train_settings_default(void) {
     };
 }
 
-static TrainSettings train_settings_from(const KinditTrainSettings *settings) {
-    TrainSettings train = train_settings_default();
-    train.batch = settings->batch;
-    train.steps = settings->steps;
-    train.max_seconds = settings->max_seconds;
-    train.lr = settings->lr;
-    train.weight_decay = settings->weight_decay;
-    train.ema_decay = settings->ema_decay;
-    train.label_dropout = settings->label_dropout;
-    train.seed = settings->seed;
-    train.bf16 = settings->bf16;
-    train.recompute = settings->recompute;
-    train.checkpoint_every = settings->checkpoint_every;
-    train.sample_every = settings->sample_every;
-    return train;
+void api_train_settings(TrainSettings *train, const KinditTrainSettings *settings) {
+    train->batch = settings->batch;
+    train->steps = settings->steps;
+    train->max_seconds = settings->max_seconds;
+    if (!(settings->lr < 0)) train->lr = settings->lr;
+    train->weight_decay = settings->weight_decay;
+    train->ema_decay = settings->ema_decay;
+    if (!(settings->label_dropout < 0)) train->label_dropout = settings->label_dropout;
+    train->seed = settings->seed;
+    train->bf16 = settings->bf16;
+    train->recompute = settings->recompute;
+    train->checkpoint_every = settings->checkpoint_every;
+    train->sample_every = settings->sample_every;
+}
+
+KinditStatus api_train_result(KinditTrainResult *result, KinditContext *ctx, KinditStatus status, const char *run,
+                              const TrainResult *reached) {
+    if (!result) return status;
+    *result = (KinditTrainResult){.step = reached->step, .loss = reached->loss, .finished = reached->finished};
+    if (status && status != KINDIT_CANCELLED) return status;
+    KinditStatus named = file_path(result->model, ctx, "%s/checkpoints/step-%lld", run, (long long)reached->step);
+    return status ? status : named;
 }
 
 // The model described by the settings, its images and classes by the data set.
@@ -66,22 +73,17 @@ static KinditStatus train_config_from(const KinditTrainSettings *settings, Kindi
 
 KinditStatus kindit_train(KinditContext *ctx, const KinditTrainSettings *settings, const char *data, const char *run,
                           KinditTrainResult *result) {
-    TrainSettings train = train_settings_from(settings);
+    TrainSettings train = train_settings_default();
     TrainResult reached = {0};
     DitConfig config;
     Engine *engine = NULL;
+    if (settings->lr < 0 || settings->label_dropout < 0)
+        return context_fail(ctx, KINDIT_ERROR_ARGUMENT, "training settings: lr and label_dropout: expected 0 or more");
+    api_train_settings(&train, settings);
     TRY(train_config_from(settings, ctx, data, &config));
     KinditStatus status = engine_create(&engine, ctx);
     const TrainJob job = train_job_pretrain(&config);
     if (!status) status = train_run(ctx, engine, run, data, &job, &train, settings->resume, &reached);
     engine_close(&engine);
-    if (result) {
-        *result = (KinditTrainResult){.step = reached.step, .loss = reached.loss, .finished = reached.finished};
-        if (!status || status == KINDIT_CANCELLED) {
-            KinditStatus named =
-                file_path(result->model, ctx, "%s/checkpoints/step-%lld", run, (long long)reached.step);
-            if (!status) status = named;
-        }
-    }
-    return status;
+    return api_train_result(result, ctx, status, run, &reached);
 }

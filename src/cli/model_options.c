@@ -79,10 +79,10 @@ KinditStatus model_options_config(KinditContext *ctx, bool with_shape, DitConfig
     config->factored = settings.kind == 0;
     config->fused_qkv = config->factored && settings.fused_qkv;
     config->factor_adaln = config->factored && settings.factor_adaln;
-    int n_learngene = settings.learngene_given ? (int)settings.n_learngene : config->width * 53 / 128;
-    int n_tailor = settings.tailor_given ? (int)settings.n_tailor : config->width < 512 ? 1 : config->width / 256;
-    config->n_learngene = config->factored ? n_learngene : 0;
-    config->n_tailor = config->factored ? n_tailor : 0;
+    dit_config_usual_factors(config);
+    if (settings.learngene_given) config->n_learngene = (int)settings.n_learngene;
+    if (settings.tailor_given) config->n_tailor = (int)settings.n_tailor;
+    if (!config->factored) config->n_learngene = config->n_tailor = 0;
     if (with_shape) {
         replace(&config->image_size, settings.image_size);
         replace(&config->channels, settings.channels);

@@ -82,17 +82,10 @@ static KinditStatus check_settings(const Model *model, const SamplerSettings *s,
 }
 
 KinditStatus sampler_schedule(Schedule *out, const Model *model) {
-    int64_t n = 1000;
-    double first = 1e-4, last = 0.02;
-    const cJSON *training = cJSON_GetObjectItemCaseSensitive(model->config, "training");
-    const char *name = "the model's config: training";
-    if (cJSON_HasObjectItem(training, "diffusion_steps"))
-        TRY(json_get_int(training, model->ctx, name, "diffusion_steps", 1, INT32_MAX, &n));
-    if (cJSON_HasObjectItem(training, "beta_first"))
-        TRY(json_get_double(training, model->ctx, name, "beta_first", &first));
-    if (cJSON_HasObjectItem(training, "beta_last"))
-        TRY(json_get_double(training, model->ctx, name, "beta_last", &last));
-    return schedule_create(out, model->ctx, (int)n, first, last);
+    int n;
+    double first, last;
+    TRY(schedule_read_config(model->ctx, model->config, &n, &first, &last));
+    return schedule_create(out, model->ctx, n, first, last);
 }
 
 // The same, respaced to the steps asked for.

@@ -8,6 +8,21 @@ enum { N_ARRAYS = 7, MAX_STEPS = 1 << 20 };
 // Within these all coefficients are finite in float: 1 - beta is not 1, 1 / alpha_bar has a square root to work with.
 static const double BETA_MIN = 1e-8, ALPHA_BAR_MIN = 1e-30;
 
+KinditStatus schedule_read_config(KinditContext *ctx, const cJSON *config, int *n_steps, double *beta_first,
+                                  double *beta_last) {
+    static const char name[] = "the model's config: training";
+    const cJSON *training = cJSON_GetObjectItemCaseSensitive(config, "training");
+    int64_t n = 1000;
+    *beta_first = 1e-4, *beta_last = 0.02;
+    if (cJSON_HasObjectItem(training, "diffusion_steps"))
+        TRY(json_get_int(training, ctx, name, "diffusion_steps", 1, MAX_STEPS, &n));
+    if (cJSON_HasObjectItem(training, "beta_first"))
+        TRY(json_get_double(training, ctx, name, "beta_first", beta_first));
+    if (cJSON_HasObjectItem(training, "beta_last")) TRY(json_get_double(training, ctx, name, "beta_last", beta_last));
+    *n_steps = (int)n;
+    return KINDIT_OK;
+}
+
 // One allocation: the double arrays, then the timesteps.
 static KinditStatus schedule_alloc(Schedule *out, KinditContext *ctx, int n) {
     *out = (Schedule){.n = n};

@@ -2,9 +2,12 @@
 #include "kind/decompose.h"
 
 #include <string.h>
+#include <unistd.h>
 
 #include "base/json.h"
 #include "model/model_folder.h"
+#include "model/model_source.h"
+#include "model/storage_file.h"
 
 enum { MOST_METADATA = 5 };
 
@@ -16,6 +19,17 @@ typedef struct Parts {
     cJSON *hashes; // {path in the folder: sha256}
 } Parts;
 
+// What the config of a part says beside the structure. An adapted model has the config of the learngene that it kept.
+static KinditStatus build_part_config(cJSON **out, Parts *parts, ModelPart part, const DitConfig *config,
+                                      const ModelClass *classes) {
+    const cJSON *base = parts->model->config, *adapt = cJSON_GetObjectItemCaseSensitive(base, "adapt");
+    const cJSON *learngene = cJSON_GetObjectItemCaseSensitive(adapt, "learngene");
+    if (part == MODEL_PART_SHARED && learngene) base = learngene;
+    TRY(model_config_for_file(out, parts->ctx, base, config, classes, parts->type));
+    cJSON_DeleteItemFromObjectCaseSensitive(*out, "adapt");
+    return KINDIT_OK;
+}
+
 // Writes one part, whose "kindit" config has n_classes classes, and notes its hash.
 static KinditStatus write_part(Parts *parts, const char *file, ModelPart part, int class_index, int n_classes,
                                const char *(*metadata)[2], int n_metadata, char sha256[65]) {
@@ -26,7 +40,7 @@ static KinditStatus write_part(Parts *parts, const char *file, ModelPart part, i
     cJSON *document;
     char path[1024];
     TRY(file_path(path, ctx, "%s/%s", parts->folder, file));
-    TRY(model_config_for_file(&document, ctx, model->config, &config, model->classes + class_index, parts->type));
+    TRY(build_part_config(&document, parts, part, &config, model->classes + class_index));
     char *text = cJSON_PrintUnformatted(document);
     cJSON_Delete(document);
     if (!text) return context_fail(ctx, KINDIT_ERROR_MEMORY, "%s: out of memory for the config", file);
@@ -99,5 +113,114 @@ KinditStatus decompose_write(const Model *model, KinditContext *ctx, const char 
     cJSON_Delete(parts.hashes);
     if (!status) return folder_commit(&writer, ctx);
     folder_abandon(&writer);
+    return status;
+}
+
+// ---- into a folder -------------------------------------------------------------------------------------------------
+
+static KinditStatus check_structure(const Model *model, KinditContext *ctx, const ModelSource *source,
+                                    const char *folder) {
+    int here, there;
+    if (source->form != MODEL_DECOMPOSED || !source->folder[0])
+        return context_fail(ctx, KINDIT_ERROR_ARGUMENT, "%s: not a decomposed model's folder", folder);
+    const char *field = model_config_difference(&model->dit->config, &source->dit_config, &here, &there);
+    if (field)
+        return context_fail(ctx, KINDIT_ERROR_ARGUMENT, "%s: made for models with %s %d, but the tailors are for %d",
+                            folder, field, there, here);
+    for (int c = 0; c < model->dit->config.n_classes; c++)
+        for (int other = 0; other < source->dit_config.n_classes; other++)
+            if (strcmp(model->classes[c].id, source->classes[other].id) == 0)
+                return context_fail(ctx, KINDIT_ERROR_ARGUMENT, "%s: has a class \"%s\" already", folder,
+                                    model->classes[c].id);
+    return KINDIT_OK;
+}
+
+// The shared rows of tensor i, n floats each, are the same to the bit.
+static KinditStatus compare_tensor(const Model *a, const Model *b, KinditContext *ctx, int i, bool *same) {
+    const ParamSpec *x = &a->dit->layout.specs[i], *y = &b->dit->layout.specs[i];
+    const size_t n = params_spec_size(x, 0);
+    float *host;
+    TRY(memory_alloc(ctx, 2 * n, sizeof *host, &host));
+    engine_download(a->engine, host, a->params.shared + x->shared_offset, n);
+    engine_download(b->engine, host + n, b->params.shared + y->shared_offset, n);
+    *same = memcmp(host, host + n, n * sizeof *host) == 0;
+    memory_free(&host);
+    return KINDIT_OK;
+}
+
+static KinditStatus check_learngene(const Model *model, KinditContext *ctx, const char *folder) {
+    Model *base;
+    TRY(model_open(&base, ctx, model->engine, folder, ""));
+    KinditStatus status = KINDIT_OK;
+    for (int i = 0; i < base->dit->layout.n_specs && !status; i++) {
+        bool same = true;
+        status = compare_tensor(model, base, ctx, i, &same);
+        if (!status && !same)
+            status = context_fail(ctx, KINDIT_ERROR_ARGUMENT,
+                                  "%s: another learngene: its \"%s\" differs from that of the tailors, which fit only "
+                                  "the model that they were adapted from",
+                                  folder, base->dit->layout.specs[i].name);
+    }
+    model_close(&base);
+    return status;
+}
+
+// config.json with the classes and hashes of both.
+static KinditStatus write_joint_config(const Parts *parts, const ModelSource *source) {
+    const Model *model = parts->model;
+    DitConfig config = source->dit_config;
+    ModelClass *classes;
+    cJSON *document = NULL;
+    char path[1024];
+    const size_t n = (size_t)source->n_listed, more = (size_t)model->dit->config.n_classes;
+    TRY(file_path(path, parts->ctx, "%s/config.json", parts->folder));
+    TRY(memory_alloc(parts->ctx, n + more, sizeof *classes, &classes));
+    if (n) memcpy(classes, source->classes, n * sizeof *classes);
+    if (more) memcpy(classes + n, model->classes, more * sizeof *classes);
+    config.n_classes = (int)(n + more);
+    KinditStatus status = model_config_for_file(&document, parts->ctx, source->config, &config, classes, parts->type);
+    if (!status && !json_add_copy(document, "sha256", parts->hashes))
+        status = context_fail(parts->ctx, KINDIT_ERROR_MEMORY, "%s: out of memory", path);
+    if (!status) status = json_write(parts->ctx, path, document);
+    cJSON_Delete(document);
+    memory_free(&classes);
+    return status;
+}
+
+// Tailors first: one that config.json does not list yet does no harm.
+static KinditStatus write_beside(Parts *parts, const ModelSource *source) {
+    char path[1024];
+    KinditStatus status = KINDIT_OK;
+    int written = 0;
+    TRY(file_path(path, parts->ctx, "%s/tailors", parts->folder));
+    TRY(file_make_folder(parts->ctx, path));
+    while (written < parts->model->dit->config.n_classes && !status)
+        status = write_tailor(parts, written++, source->learngene_sha256);
+    if (!status) status = write_joint_config(parts, source);
+    for (int c = 0; c < written && status; c++)
+        if (!file_path(path, NULL, "%s/tailors/%s.safetensors", parts->folder, parts->model->classes[c].id))
+            unlink(path);
+    return status;
+}
+
+static KinditStatus join(const Model *model, KinditContext *ctx, const ModelSource *source, const char *folder) {
+    TRY(check_structure(model, ctx, source, folder));
+    TRY(check_learngene(model, ctx, folder));
+    Parts parts = {.model = model, .ctx = ctx, .folder = folder};
+    for (int i = 0; i < STORAGE_TYPES; i++)
+        if (strcmp(storage_name((StorageType)i), storage_of_file(&source->weights)) == 0) parts.type = (StorageType)i;
+    parts.hashes = cJSON_Duplicate(cJSON_GetObjectItemCaseSensitive(source->config, "sha256"), true);
+    KinditStatus status = parts.hashes
+                              ? write_beside(&parts, source)
+                              : context_fail(ctx, KINDIT_ERROR_FORMAT, "%s/config.json: \"sha256\" is missing", folder);
+    cJSON_Delete(parts.hashes);
+    return status;
+}
+
+KinditStatus decompose_into(const Model *model, KinditContext *ctx, const char *folder) {
+    ModelSource source;
+    TRY(model_source_open(&source, ctx, folder));
+    KinditStatus status = join(model, ctx, &source, folder);
+    model_source_close(&source);
     return status;
 }

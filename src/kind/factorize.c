@@ -26,12 +26,6 @@ static float *tailor_of(const Host *host, const Dit *dit, int c) {
 
 // ---- what is no component ------------------------------------------------------------------------------------------
 
-static const ParamSpec *find_spec(const ParamLayout *layout, const char *name) {
-    for (int i = 0; i < layout->n_specs; i++)
-        if (strcmp(layout->specs[i].name, name) == 0) return &layout->specs[i];
-    return NULL;
-}
-
 // Where the layer of that name lies in the source: itself, or q, k or v as a third of the fused one.
 static const Linear *find_source(const Factorize *f, const Linear *linear, int *first_row) {
     static const char parts[] = "qkv";
@@ -71,7 +65,7 @@ static void copy_labels(const Factorize *f) {
 
 static void copy_others(const Factorize *f) {
     for (int i = 0; i < f->to->layout.n_specs; i++) {
-        const ParamSpec *to = &f->to->layout.specs[i], *from = find_spec(&f->from->layout, to->name);
+        const ParamSpec *to = &f->to->layout.specs[i], *from = params_find(&f->from->layout, to->name);
         if (to->role == ROLE_LEARNGENE || !from || (i == f->to->label && !f->from->config.factored)) continue;
         memcpy(f->result.shared + to->shared_offset, f->source.shared + from->shared_offset,
                params_spec_size(to, 0) * sizeof(float));

@@ -42,6 +42,8 @@ KinditStatus dit_config_check(const DitConfig *config, KinditContext *ctx);
 int dit_config_tokens(const DitConfig *config);
 int dit_config_out_channels(const DitConfig *config);
 size_t dit_config_output(const DitConfig *config); // floats of a sample's output
+// Sets N_G and N_T in the paper's proportions: 53/128 of the width, and width / 256 (at least 1) for each class.
+void dit_config_usual_factors(DitConfig *config);
 // Heads of the preset of this width and depth, 0 when there is none.
 int dit_config_usual_heads(int width, int depth);
 // table (tokens, width) = the fixed positions, DiT's get_2d_sincos_pos_embed: the first half of a row encodes the

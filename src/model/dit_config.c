@@ -39,6 +39,11 @@ KinditStatus dit_config_preset(DitConfig *config, KinditContext *ctx, const char
                         "no preset '%s'; there are DiT-S, DiT-B, DiT-L, DiT-XL with /2, /4, /8", name);
 }
 
+void dit_config_usual_factors(DitConfig *config) {
+    config->n_learngene = config->width * 53 / 128;
+    config->n_tailor = config->width < 512 ? 1 : config->width / 256;
+}
+
 int dit_config_usual_heads(int width, int depth) {
     for (size_t i = 0; i < N_PRESETS; i++)
         if (presets[i].width == width && presets[i].depth == depth) return presets[i].heads;

@@ -14,9 +14,7 @@ typedef struct Merge {
 static const ParamSpec *find_spec(const ParamLayout *layout, const char *linear, const char *what) {
     char name[PARAM_NAME_SIZE + 16];
     snprintf(name, sizeof name, "%s.%s", linear, what);
-    for (int i = 0; i < layout->n_specs; i++)
-        if (strcmp(layout->specs[i].name, name) == 0) return &layout->specs[i];
-    return NULL; // every linear has both a weight (when dense) and a bias
+    return params_find(layout, name); // every linear has both a weight (when dense) and a bias
 }
 
 // Rows first_row .. of the dense layer `to` become the merged layer `from`.

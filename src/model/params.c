@@ -69,6 +69,12 @@ float *params_gradient(const ParamLayout *layout, int index, float *dshared) {
     return spec->frozen || !dshared ? NULL : dshared + (spec->shared_offset - layout->n_frozen);
 }
 
+const ParamSpec *params_find(const ParamLayout *layout, const char *name) {
+    for (int i = 0; i < layout->n_specs; i++)
+        if (strcmp(layout->specs[i].name, name) == 0) return &layout->specs[i];
+    return NULL;
+}
+
 size_t params_spec_size(const ParamSpec *spec, int n_classes) {
     return spec->row * ((size_t)spec->shape[0] + (size_t)spec->tailor_rows * (size_t)n_classes);
 }

@@ -55,6 +55,7 @@ size_t params_trained(const ParamLayout *layout); // floats of that piece
 // Where the gradient of a tensor's shared rows goes, in a vector of params_trained floats; NULL when the tensor is
 // frozen, or dshared is NULL: no gradient is wanted.
 float *params_gradient(const ParamLayout *layout, int index, float *dshared);
+const ParamSpec *params_find(const ParamLayout *layout, const char *name); // NULL: none of this name
 size_t params_spec_size(const ParamSpec *spec, int n_classes); // elements of the whole tensor, tailors included
 
 // A set of vectors shaped by a layout: weights, a moment of the optimiser, EMA.

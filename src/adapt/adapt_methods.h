@@ -1,0 +1,30 @@
+// The methods of fine-tuning, a line of one table each: which models each takes, and what of them it trains. What is
+// trained of a model follows from the roles of its parameters (model/params.h); the trainer does not know the methods.
+#ifndef ADAPT_ADAPT_METHODS_H
+#define ADAPT_ADAPT_METHODS_H
+
+#include "model/model_file.h"
+
+// Models that a method can start from; bits.
+typedef enum AdaptBase { ADAPT_FACTORED = 1, ADAPT_DENSE = 2 } AdaptBase;
+
+typedef struct AdaptMethod {
+    const char *name;
+    const char *summary; // one line, for people
+    unsigned bases;      // AdaptBase
+    unsigned frozen;     // roles whose shared rows stay as they are; tailors always train
+    double lr;           // the paper's Table 7
+    double label_dropout;
+} AdaptMethod;
+
+extern const AdaptMethod adapt_methods[];
+extern const int n_adapt_methods;
+
+// An argument error that lists the methods when there is none of this name.
+KinditStatus adapt_method_find(const AdaptMethod **out, KinditContext *ctx, const char *name);
+
+// Whether the learngene, and all that is shared with it, stays as it is: then tailors of this method fit the
+// decomposed base.
+bool adapt_method_keeps_learngene(const AdaptMethod *method);
+
+#endif

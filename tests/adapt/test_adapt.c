@@ -1,0 +1,301 @@
+// Fine-tuning's promises: what is frozen stays, to the bit; what the base has is where the new model starts; a run is
+// still a function of its settings, and wrong uses say what is wrong.
+#include "adapt/adapt.h"
+#include "data/tiny_dataset.h"
+#include "model/models.h"
+
+enum { BASE_CLASSES = 4, NEW_CLASSES = 3, SIDE = 4, STEPS = 6 };
+
+typedef struct Bench {
+    Scratch *scratch;
+    KinditContext *ctx;
+    Engine *engine;
+    char data[1024], base[1024]; // 3 classes to adapt to; a factored or a dense model of 4
+    Model *model;                // the base
+} Bench;
+
+// Random weights small enough to train with: those of models.h, a tenth as large.
+static void shrink(Engine *engine, float *vector, size_t n) {
+    float *host = test_calloc(n, sizeof *host);
+    engine_download(engine, host, vector, n);
+    for (size_t i = 0; i < n; i++) host[i] *= 0.1f;
+    engine_upload(engine, vector, host, n);
+    test_free(host);
+}
+
+static Bench bench_open(Scratch *scratch, bool factored) {
+    Bench b = {.scratch = scratch, .ctx = scratch->ctx};
+    DitConfig config = models_config(factored);
+    config.patch = 2;
+    assert_ok(b.ctx, engine_create(&b.engine, b.ctx));
+    snprintf(b.data, sizeof b.data, "%s", scratch_path(scratch, "data"));
+    snprintf(b.base, sizeof b.base, "%s", scratch_path(scratch, "base"));
+    tiny_dataset_write(b.ctx, b.data, NEW_CLASSES, 6, SIDE, 3);
+    b.model = models_create(b.ctx, b.engine, &config);
+    const ParamLayout *layout = &b.model->dit->layout;
+    shrink(b.engine, b.model->params.shared, layout->n_shared);
+    for (int c = 0; c < BASE_CLASSES && layout->n_tailor; c++)
+        shrink(b.engine, b.model->params.tailor[c], layout->n_tailor);
+    cJSON_AddItemToObject(b.model->config, "training", cJSON_Parse("{\"diffusion_steps\": 50, \"step\": 9}"));
+    assert_ok(b.ctx, model_write(b.model, b.base, STORAGE_F32, false));
+    return b;
+}
+
+static void bench_close(Bench *b) {
+    model_close(&b->model);
+    engine_close(&b->engine);
+}
+
+static AdaptPlan plan_small(Bench *b, const AdaptSettings *settings, int64_t steps) {
+    AdaptPlan plan;
+    assert_ok(b->ctx, adapt_plan_new(&plan, b->ctx, settings, b->data));
+    plan.train.batch = 5;
+    plan.train.steps = steps;
+    plan.train.ema_decay = 0.5;
+    plan.train.seed = 3;
+    plan.train.sample_every = plan.train.checkpoint_every = 0;
+    return plan;
+}
+
+static AdaptSettings settings_for(const Bench *b, const char *method) {
+    return (AdaptSettings){.base = b->base, .method = method};
+}
+
+// Trains in scratch/name by this plan, and opens what came of it.
+static Model *train(Bench *b, const AdaptPlan *plan, const char *name, bool resume) {
+    TrainResult result;
+    Model *model;
+    char run[1024];
+    snprintf(run, sizeof run, "%s", scratch_path(b->scratch, name));
+    assert_ok(b->ctx, adapt_run(b->ctx, b->engine, plan, run, resume, &result));
+    assert_true(result.finished);
+    assert_ok(b->ctx, model_open(&model, b->ctx, b->engine, run, NULL));
+    return model;
+}
+
+// The last `rows` shared rows of a tensor are the same in both, to the bit.
+static bool is_same_shared(const Model *model, const Model *base, const char *name, size_t rows) {
+    const ParamSpec *to = params_find(&model->dit->layout, name), *from = params_find(&base->dit->layout, name);
+    const size_t n = rows * from->row, skip = params_spec_size(to, 0) - n, skip_from = params_spec_size(from, 0) - n;
+    float *x = test_calloc(n, sizeof *x), *y = test_calloc(n, sizeof *y);
+    engine_download(model->engine, x, model->params.shared + to->shared_offset + skip, n);
+    engine_download(base->engine, y, base->params.shared + from->shared_offset + skip_from, n);
+    const bool same = memcmp(x, y, n * sizeof *x) == 0;
+    test_free(x);
+    test_free(y);
+    return same;
+}
+
+static bool is_same_tailor(const Model *model, int c, const Model *base, int of) {
+    const size_t n = base->dit->layout.n_tailor;
+    float *x = test_calloc(n, sizeof *x), *y = test_calloc(n, sizeof *y);
+    bool same = true;
+    engine_download(model->engine, x, model->params.tailor[c], n);
+    engine_download(base->engine, y, base->params.tailor[of], n);
+    for (int i = 0; i < base->dit->layout.n_specs; i++) { // padding is nobody's
+        const ParamSpec *spec = &base->dit->layout.specs[i];
+        same = same && memcmp(x + spec->tailor_offset, y + spec->tailor_offset,
+                              (size_t)spec->tailor_rows * spec->row * sizeof *x) == 0;
+    }
+    test_free(x);
+    test_free(y);
+    return same;
+}
+
+static void assert_all_shared_same(const Model *model, const Model *base) {
+    for (int i = 0; i < base->dit->layout.n_specs; i++) {
+        const ParamSpec *spec = &base->dit->layout.specs[i];
+        if (!is_same_shared(model, base, spec->name, (size_t)spec->shape[0])) fail_msg("%s has changed", spec->name);
+    }
+}
+
+static void test_kind(void **state) {
+    Bench b = bench_open(*state, true);
+    const AdaptSettings settings = settings_for(&b, "kind");
+    AdaptPlan plan = plan_small(&b, &settings, STEPS), still = plan_small(&b, &settings, STEPS);
+    still.train.lr = 0;
+    assert_int_equal(plan.train.diffusion_steps, 50); // the base's
+    Model *model = train(&b, &plan, "run", false), *start = train(&b, &still, "still", false);
+    assert_int_equal(model->dit->config.n_classes, NEW_CLASSES);
+    assert_string_equal(model->classes[1].id, "c1");
+    assert_all_shared_same(model, b.model);
+    for (int c = 0; c < NEW_CLASSES; c++) {
+        assert_false(is_same_tailor(model, c, start, c));                                              // it trained
+        for (int of = 0; of < BASE_CLASSES; of++) assert_false(is_same_tailor(start, c, b.model, of)); // from afresh
+    }
+    model_close(&model);
+    model_close(&start);
+    adapt_plan_close(&plan);
+    adapt_plan_close(&still);
+    bench_close(&b);
+}
+
+// With a learning rate of 0 what comes out is what it started with.
+static void test_tailors_from(void **state) {
+    Bench b = bench_open(*state, true);
+    AdaptSettings settings = settings_for(&b, "kind");
+    settings.tailors_from = "d,b";
+    AdaptPlan plan = plan_small(&b, &settings, 1);
+    plan.train.lr = 0;
+    Model *model = train(&b, &plan, "run", false);
+    assert_all_shared_same(model, b.model);
+    static const int from[NEW_CLASSES] = {3, 1, 3};
+    for (int c = 0; c < NEW_CLASSES; c++) assert_true(is_same_tailor(model, c, b.model, from[c]));
+    model_close(&model);
+    adapt_plan_close(&plan);
+    bench_close(&b);
+}
+
+static void test_n_tailor(void **state) {
+    Bench b = bench_open(*state, true);
+    AdaptSettings settings = settings_for(&b, "kind");
+    settings.n_tailor = 2;
+    AdaptPlan plan = plan_small(&b, &settings, STEPS);
+    Model *model = train(&b, &plan, "run", false);
+    assert_int_equal(model->dit->config.n_tailor, 2);
+    assert_all_shared_same(model, b.model);
+    model_close(&model);
+    adapt_plan_close(&plan);
+    bench_close(&b);
+}
+
+// Everything trains, from where the base is; of a dense label table only the null row is the base's.
+static void check_full(Scratch *scratch, bool factored) {
+    Bench b = bench_open(scratch, factored);
+    const AdaptSettings settings = settings_for(&b, "full");
+    const char *labels = "y_embedder.embedding_table.weight";
+    AdaptPlan plan = plan_small(&b, &settings, STEPS), still = plan_small(&b, &settings, 1);
+    still.train.lr = 0;
+    Model *model = train(&b, &plan, "run", false), *start = train(&b, &still, "still", false);
+    for (int i = 0; i < b.model->dit->layout.n_specs; i++) {
+        const ParamSpec *spec = &b.model->dit->layout.specs[i];
+        const size_t rows = strcmp(spec->name, labels) == 0 ? 1 : (size_t)spec->shape[0];
+        assert_true(is_same_shared(start, b.model, spec->name, rows));
+        if (strcmp(spec->name, labels) != 0 && is_same_shared(model, b.model, spec->name, rows))
+            fail_msg("%s has not trained", spec->name);
+    }
+    if (!factored) assert_false(is_same_shared(start, b.model, labels, 2));
+    model_close(&model);
+    model_close(&start);
+    adapt_plan_close(&plan);
+    adapt_plan_close(&still);
+    file_remove_tree(b.ctx, scratch->folder);
+    assert_ok(b.ctx, file_make_folder(b.ctx, scratch->folder));
+    bench_close(&b);
+}
+
+static void test_full(void **state) {
+    check_full(*state, true);
+    check_full(*state, false);
+}
+
+static void assert_same_files(Bench *b, const char *run, const char *other) {
+    static const char *const files[] = {"weights", "m", "v", "ema", "state", "model"};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        char x[1200], y[1200];
+        snprintf(x, sizeof x, "%s/%s/checkpoints/step-%d/%s.safetensors", b->scratch->folder, run, STEPS, files[i]);
+        snprintf(y, sizeof y, "%s/%s/checkpoints/step-%d/%s.safetensors", b->scratch->folder, other, STEPS, files[i]);
+        if (!models_same_file(b->ctx, x, y)) fail_msg("%s and %s differ", x, y);
+    }
+}
+
+// 2N steps are N steps, stop, resume, N steps, bit for bit; the record is enough to go on, and the base may be gone.
+static void test_resume(void **state) {
+    Bench b = bench_open(*state, true);
+    const AdaptSettings settings = settings_for(&b, "kind"), nothing = {0};
+    AdaptPlan whole = plan_small(&b, &settings, STEPS), parts = plan_small(&b, &settings, STEPS / 2);
+    char run[1024];
+    Model *model = train(&b, &whole, "whole", false);
+    model_close(&model);
+    model = train(&b, &parts, "parts", false);
+    model_close(&model);
+    adapt_plan_close(&parts);
+    file_remove_tree(b.ctx, b.base);
+    snprintf(run, sizeof run, "%s", scratch_path(b.scratch, "parts"));
+    assert_ok(b.ctx, adapt_plan_resumed(&parts, b.ctx, &nothing, run));
+    parts.train.steps = STEPS;
+    model = train(&b, &parts, "parts", true);
+    model_close(&model);
+    assert_same_files(&b, "whole", "parts");
+    adapt_plan_close(&whole);
+    adapt_plan_close(&parts);
+    bench_close(&b);
+}
+
+static void test_resume_refuses_another_method(void **state) {
+    Bench b = bench_open(*state, true);
+    AdaptSettings settings = settings_for(&b, "kind");
+    AdaptPlan plan = plan_small(&b, &settings, 2);
+    TrainResult result;
+    char run[1024];
+    Model *model = train(&b, &plan, "run", false);
+    model_close(&model);
+    adapt_plan_close(&plan);
+    snprintf(run, sizeof run, "%s", scratch_path(b.scratch, "run"));
+    settings.method = "full";
+    assert_ok(b.ctx, adapt_plan_resumed(&plan, b.ctx, &settings, run));
+    assert_fails(b.ctx, adapt_run(b.ctx, b.engine, &plan, run, true, &result), KINDIT_ERROR_ARGUMENT,
+                 "another method of adapt: the run has \"kind\", asked for \"full\"");
+    adapt_plan_close(&plan);
+    settings = (AdaptSettings){.tailors_from = "a"};
+    assert_ok(b.ctx, adapt_plan_resumed(&plan, b.ctx, &settings, run));
+    assert_fails(b.ctx, adapt_run(b.ctx, b.engine, &plan, run, true, &result), KINDIT_ERROR_ARGUMENT, "tailors_from");
+    adapt_plan_close(&plan);
+    settings = (AdaptSettings){.n_tailor = 1};
+    assert_ok(b.ctx, adapt_plan_resumed(&plan, b.ctx, &settings, run));
+    assert_fails(b.ctx, adapt_run(b.ctx, b.engine, &plan, run, true, &result), KINDIT_ERROR_ARGUMENT, "n_tailor");
+    adapt_plan_close(&plan);
+    bench_close(&b);
+}
+
+static void assert_refused(Bench *b, const AdaptSettings *settings, const char *data, const char *text) {
+    AdaptPlan plan;
+    assert_fails(b->ctx, adapt_plan_new(&plan, b->ctx, settings, data), KINDIT_ERROR_ARGUMENT, text);
+    assert_null(plan.record);
+}
+
+static void test_refused(void **state) {
+    Bench b = bench_open(*state, true);
+    AdaptSettings settings = settings_for(&b, "king");
+    char other[1024];
+    assert_refused(&b, &settings, b.data, "there are: kind, ");
+    settings = settings_for(&b, "kind");
+    settings.tailors_from = "a,z";
+    assert_refused(&b, &settings, b.data, "no class \"z\"; there are: a, b");
+    settings.tailors_from = "";
+    assert_refused(&b, &settings, b.data, "no classes named");
+    settings.tailors_from = "a";
+    settings.n_tailor = 1;
+    assert_refused(&b, &settings, b.data, "have 3 components");
+    settings = settings_for(&b, "kind");
+    snprintf(other, sizeof other, "%s", scratch_path(b.scratch, "other"));
+    tiny_dataset_write(b.ctx, other, 2, 2, SIDE, 1);
+    assert_refused(&b, &settings, other, "4 x 4 with 1 channels");
+
+    AdaptPlan plan = plan_small(&b, &settings, 1);
+    TrainResult result;
+    plan.train.mse_only = true;
+    assert_fails(b.ctx, adapt_run(b.ctx, b.engine, &plan, scratch_path(b.scratch, "run"), false, &result),
+                 KINDIT_ERROR_ARGUMENT, "learns its variance");
+    adapt_plan_close(&plan);
+    bench_close(&b);
+}
+
+static void test_dense_refused(void **state) {
+    Bench b = bench_open(*state, false);
+    AdaptSettings settings = settings_for(&b, "kind");
+    assert_refused(&b, &settings, b.data, "needs a model with a learngene");
+    settings = settings_for(&b, "full");
+    settings.n_tailor = 2;
+    assert_refused(&b, &settings, b.data, "no tailors");
+    bench_close(&b);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        scratch_test(test_kind),    scratch_test(test_tailors_from),  scratch_test(test_n_tailor),
+        scratch_test(test_full),    scratch_test(test_resume),        scratch_test(test_resume_refuses_another_method),
+        scratch_test(test_refused), scratch_test(test_dense_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
