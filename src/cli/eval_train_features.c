@@ -8,6 +8,7 @@
 #include "train/trainer.h"
 
 enum { BATCH = 128, WORST = 10 };
+static const int64_t ALL_STEPS = 1000000000000; // more than there are: a resume to other --steps moves the decay
 
 static struct {
     const char *data, *output, *run;
@@ -71,7 +72,7 @@ static TrainSettings plan_training(const Dataset *dataset) {
     train.weight_decay = 0.05;
     train.ema_decay = 0.998;
     train.warmup = settings.steps < 2000 ? settings.steps / 10 : 200;
-    train.decay = settings.steps;
+    train.decay = ALL_STEPS;
     train.label_dropout = 0;
     train.shift = settings.shift_given ? (int)settings.shift : dataset->size / 16;
     train.bf16 = settings.bf16;
@@ -217,7 +218,8 @@ const Command command_eval_train_features = {
     .notes =
         "A small classifier (a vision transformer) of the data set's classes, whose features metrics can compare. What "
         "the data set holds out is not trained on: how much of it FILE names rightly is printed and kept in FILE. Only "
-        "a run that is finished leaves FILE; to go on with one that was stopped, give the same options with --resume.",
+        "a run that is finished leaves FILE; to go on with one that was stopped, give the same options with --resume; "
+        "--steps may be others, and the learning rate then falls to 0 over those.",
     .options = features_options,
     .run = features_run,
 };

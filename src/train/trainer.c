@@ -216,7 +216,8 @@ static void trainer_close(Trainer *trainer) {
 // Of step number `step`, the first being 1: linear warm-up, then constant, then linearly towards 0 after the last step.
 static double learning_rate(const TrainSettings *s, int64_t step) {
     double up = s->warmup > 0 ? (double)step / (double)s->warmup : 1;
-    double down = s->decay > 0 ? (double)(s->steps - step + 1) / (double)(s->decay + 1) : 1;
+    double decay = fmin((double)s->decay, (double)s->steps);
+    double down = s->decay > 0 ? (double)(s->steps - step + 1) / (decay + 1) : 1;
     return s->lr * fmin(1, fmin(up, down));
 }
 

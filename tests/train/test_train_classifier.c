@@ -144,18 +144,20 @@ static void test_memory_is_predicted(void **state) {
 // last ten steps name nearly all.
 static void test_learns(void **state) {
     Scratch *scratch = *state;
-    const TrainSettings settings = run_settings(60);
+    TrainSettings settings = run_settings(60);
     TrainResult result;
+    settings.decay = 1000; // more than there are steps: over all of them
     assert_ok(scratch->ctx, run_train(scratch, "run", &settings, 2, false, &result));
     char line[256];
-    double loss, entropy, accuracy, last_loss = 0, last_accuracy = 0;
+    double loss, entropy, accuracy, lr, last_loss = 0, last_accuracy = 0;
     FILE *file = fopen(scratch_path(scratch, "run/metrics.csv"), "r");
     assert_non_null(file);
     assert_non_null(fgets(line, sizeof line, file));
     assert_string_equal(line, "step,seconds,loss,cross_entropy,accuracy,grad_norm,lr,images_per_second,gflops\n");
     for (int step = 1; step <= 60; step++) {
         assert_non_null(fgets(line, sizeof line, file));
-        assert_int_equal(sscanf(line, "%*d,%*f,%lf,%lf,%lf", &loss, &entropy, &accuracy), 3);
+        assert_int_equal(sscanf(line, "%*d,%*f,%lf,%lf,%lf,%*f,%lf", &loss, &entropy, &accuracy, &lr), 4);
+        assert_true(fabs(lr - settings.lr * (61 - step) / 61) < 1e-6 * settings.lr);
         assert_true(loss == entropy && accuracy >= 0 && accuracy <= 1);
         if (step == 1) assert_true(fabs(loss - log(3)) < 1e-5);
         if (step > 50) last_loss += loss / 10, last_accuracy += accuracy / 10;
