@@ -1,5 +1,6 @@
 #include <stdio.h>
 
+#include "adapt/adapt.h"
 #include "base/clock.h"
 #include "cli/info.h"
 #include "cli/model_options.h"
@@ -7,6 +8,7 @@
 
 static struct {
     int64_t batch, steps;
+    const char *method;
     bool bf16, recompute, json;
 } settings = {.batch = 32, .steps = 10};
 
@@ -15,6 +17,8 @@ static const Option *bench_options(int *n) {
         {"--batch", NULL, OPTION_INT, &settings.batch, "N", "samples per step (default 32)", 1, 65536, NULL},
         {"--steps", NULL, OPTION_INT, &settings.steps, "N", "steps measured, after two that are not (default 10)", 1,
          1e6, NULL},
+        {"--method", NULL, OPTION_STRING, &settings.method, "NAME",
+         "time a step of fine-tuning by this method (kindit adapt), in place of one of pre-training", 0, 0, NULL},
         {"--bf16", NULL, OPTION_FLAG, &settings.bf16, NULL, "keep activations in bfloat16", 0, 0, NULL},
         {"--recompute", NULL, OPTION_FLAG, &settings.recompute, NULL,
          "keep blocks' inputs alone, compute the rest again in backward", 0, 0, NULL},
@@ -46,15 +50,20 @@ typedef struct Bench {
 enum { WARM_UP = 2, MOST_KERNELS = 32 };
 
 static KinditStatus create_model(Bench *bench, const DitConfig *config) {
+    const AdaptSettings adapt = {.base = "the model described", .method = settings.method};
+    const AdaptMethod *method = NULL;
     ModelClass *classes;
+    if (settings.method) TRY(adapt_method_find(&method, bench->ctx, settings.method));
+    if (method) TRY(adapt_check_base(bench->ctx, method, config, &adapt));
     TRY(memory_alloc(bench->ctx, (size_t)config->n_classes, sizeof *classes, &classes));
     for (int c = 0; c < config->n_classes; c++) {
         snprintf(classes[c].id, sizeof classes[c].id, "class-%d", c);
         snprintf(classes[c].name, sizeof classes[c].name, "class %d", c);
     }
-    KinditStatus status = model_create(&bench->model, bench->ctx, bench->engine, config, classes, 0);
+    KinditStatus status = model_create_blank(&bench->model, bench->ctx, bench->engine, config, classes, NULL,
+                                             method ? method->frozen : 0);
     memory_free(&classes);
-    return status;
+    return status ? status : dit_init(bench->model->dit, &bench->model->params, 0);
 }
 
 static KinditStatus create_batch(Bench *bench, const DitConfig *config) {
@@ -144,10 +153,9 @@ static void add_kernels(cJSON *json, const Bench *bench) {
 
 static KinditStatus bench_describe(cJSON *json, const Bench *bench) {
     InfoRequest request = {.open_tailors = 1};
-    DitCounts counts;
     TRY(info_add_structure(json, bench->ctx, &bench->model->dit->config, &request));
-    dit_count(bench->model->dit, 1, &counts);
-    double flops = 3 * (counts.flops_linear + counts.flops_attention) * bench->batch; // backward is twice forward
+    double flops = dit_training_flops(bench->model->dit) * bench->batch;
+    if (settings.method) cJSON_AddStringToObject(json, "method", settings.method);
     cJSON_AddStringToObject(json, "engine", engine_describe(bench->engine));
     info_add_int(json, "threads", engine_threads(bench->engine));
     info_add_int(json, "batch", bench->batch);
@@ -210,10 +218,12 @@ const Command command_bench = {
     .arguments = "[options]",
     .examples = "kindit bench --preset DiT-S/4 --batch 32\n"
                 "kindit bench --width 192 --depth 5 --heads 3 --patch 4 --channels 1 --batch 64 --json\n"
-                "kindit bench --preset DiT-S/4 --kind off",
+                "kindit bench --preset DiT-S/4 --kind off\n"
+                "kindit bench --preset DiT-S/4 --method kind",
     .notes =
         "Samples are made up (with --n-classes, default 10); the step is the trainer's own. FLOP/s of the whole step "
-        "count three forward passes (backward is two) of useful work; the peak is a loop of multiply-adds on all "
+        "count three forward passes (backward is two; less where weights are frozen) of useful work; the peak is a "
+        "loop of multiply-adds on all "
         "threads, in fp32 or bf16 as the step, measured before and after.",
     .options = bench_options,
     .run = bench_run,

@@ -110,6 +110,10 @@ static KinditStatus add_source(cJSON *json, KinditContext *ctx, const ModelSourc
     for (int i = 0; i < n_chosen; i++) add_class(classes, &source->classes[chosen[i]]);
     const cJSON *training = cJSON_GetObjectItemCaseSensitive(source->config, "training");
     if (training) cJSON_AddItemToObject(json, "trained_with", cJSON_Duplicate(training, true));
+    const cJSON *adapt = cJSON_GetObjectItemCaseSensitive(source->config, "adapt");
+    cJSON *adapted = adapt ? cJSON_Duplicate(adapt, true) : NULL;
+    cJSON_DeleteItemFromObjectCaseSensitive(adapted, "learngene"); // the base's config, which is not this model's
+    if (adapted) cJSON_AddItemToObject(json, "adapted", adapted);
     memory_free(&chosen);
     return status;
 }

@@ -175,3 +175,11 @@ void dit_count(const Dit *dit, double open_tailors, DitCounts *out) {
     }
     out->flops_attention = config->depth * 4.0 * T * T * D; // QK^T and AV, 2 T T D each
 }
+
+double dit_training_flops(const Dit *dit) {
+    DitCounts counts;
+    dit_count(dit, 1, &counts);
+    const int64_t shut = counts.total - counts.learngene - counts.shared - counts.tailor; // other classes' tailors
+    const double share = (double)(counts.trained - shut) / (double)(counts.total - shut);
+    return (2 + share) * counts.flops_linear + 3 * counts.flops_attention;
+}

@@ -92,6 +92,9 @@ typedef struct DitCounts {
 // open_tailors: how many classes' tailors are open at once for the FLOPs (1 in ordinary use; the paper's Table 2 uses
 // all of a task).
 void dit_count(const Dit *dit, double open_tailors, DitCounts *out);
+// FLOPs of a step for one image, forward and backward, which takes as much again for the gradients of activations, and
+// for those of weights the share of the weights it passes through that train.
+double dit_training_flops(const Dit *dit);
 
 // An argument error when max_batch samples have more tokens than the engine's ints count: 2^30.
 KinditStatus dit_check_batch(const Dit *dit, int max_batch);

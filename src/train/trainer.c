@@ -146,16 +146,6 @@ static KinditStatus open_buffers(Trainer *trainer) {
     return memory_alloc(ctx, batch, sizeof *trainer->t, &trainer->t);
 }
 
-// Of one image and step: backward takes as much again for the gradients of activations, and for those of weights the
-// share of the weights that train.
-static double flops_per_image(const Dit *dit) {
-    DitCounts counts;
-    dit_count(dit, 1, &counts);
-    const int64_t shut = counts.total - counts.learngene - counts.shared - counts.tailor; // other classes' tailors
-    const double share = (double)(counts.trained - shut) / (double)(counts.total - shut);
-    return (2 + share) * counts.flops_linear + 3 * counts.flops_attention;
-}
-
 // The run's files come last: whatever can be refused has been by then.
 static KinditStatus open_run(Trainer *trainer, bool resume) {
     KinditContext *ctx = trainer->ctx;
@@ -166,7 +156,7 @@ static KinditStatus open_run(Trainer *trainer, bool resume) {
     TRY(file_path(path, ctx, "%s/run.json", trainer->run));
     TRY(json_write(ctx, path, trainer->record));
     return train_log_open(&trainer->log, ctx, trainer->run, trainer->job.task, trainer->objective->terms,
-                          &trainer->settings, flops_per_image(trainer->model->dit), trainer->optimizer.step);
+                          &trainer->settings, dit_training_flops(trainer->model->dit), trainer->optimizer.step);
 }
 
 static KinditStatus check_classifier(const Trainer *trainer) {

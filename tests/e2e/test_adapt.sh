@@ -21,6 +21,9 @@ draw "$scratch/run" x --classes x
 draw "$scratch/dropped" dropped_x --classes x
 same x dropped_x
 
+"$KINDIT" info "$scratch/run" --json >"$scratch/out"
+expect_in "$scratch/out" '"method":	"kind"'
+
 # Both in one folder, which draws what each drew; its config lists them, and every hash holds.
 cp -r "$scratch/parts" "$scratch/mixed"
 "$KINDIT" decompose "$scratch/run" --into "$scratch/mixed" >/dev/null

@@ -43,9 +43,24 @@ static void check_stands_still(Golden *g, const ParamSet *start, const ParamSet 
     assert_memory_equal(before, golden_download(g, ema->tailor[class_index], n), n * sizeof *before);
 }
 
-static void check_trajectory(const char *folder, float weight_decay, int absent_class) {
+// The model again, in a layout where these roles are frozen.
+static void freeze(Golden *g, unsigned roles) {
+    Model *from = g->model, *to;
+    golden_require(g, model_create_blank(&to, g->ctx, g->engine, &from->dit->config, from->classes, NULL, roles));
+    for (int i = 0; i < from->dit->layout.n_specs; i++)
+        engine_copy(g->engine, to->params.shared + to->dit->layout.specs[i].shared_offset,
+                    from->params.shared + from->dit->layout.specs[i].shared_offset,
+                    params_spec_size(&from->dit->layout.specs[i], 0));
+    for (int c = 0; c < from->params.n_classes; c++)
+        engine_copy(g->engine, to->params.tailor[c], from->params.tailor[c], from->dit->layout.n_tailor);
+    model_close(&g->model);
+    g->model = to;
+}
+
+static void check_trajectory(const char *folder, float weight_decay, int absent_class, unsigned frozen) {
     Golden g;
     golden_open(&g, folder, folder, 2);
+    if (frozen) freeze(&g, frozen);
     const Dit *dit = g.model->dit;
     const Tensor *images = golden_find(&g, "x0");
     const int n = (int)images->shape[1], *t = golden_ints(&g, "t"), *y = golden_ints(&g, "y");
@@ -92,19 +107,26 @@ static void check_trajectory(const char *folder, float weight_decay, int absent_
 
 static void test_kind(void **state) {
     (void)state;
-    check_trajectory("trajectory_kind", 0.01f, 3);
+    check_trajectory("trajectory_kind", 0.01f, 3, 0);
 }
 
 // Every row of the label table moves at every step, as PyTorch's AdamW has it.
 static void test_dense(void **state) {
     (void)state;
-    check_trajectory("trajectory_dense", 0, -1);
+    check_trajectory("trajectory_dense", 0, -1, 0);
+}
+
+// Adapting: tailors train beside frozen weights, which no decay touches, also in a step that opens no tailor.
+static void test_adapt(void **state) {
+    (void)state;
+    check_trajectory("trajectory_adapt", 0.01f, 2, ROLE_SHARED | ROLE_LEARNGENE | ROLE_LABELS);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_kind),
         cmocka_unit_test(test_dense),
+        cmocka_unit_test(test_adapt),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
