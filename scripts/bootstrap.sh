@@ -8,7 +8,7 @@ cd "$(dirname "$0")"
 
 libraries=(libopenblas-openmp-dev libcjson-dev libpng-dev libjpeg62-turbo-dev libwebp-dev zlib1g-dev libfreetype-dev
     librandom123-dev libprotobuf-c-dev libcmocka-dev)
-packages=(gcc cmake ninja-build pkg-config protobuf-c-compiler libxsmm-dev "${libraries[@]}")
+packages=(gcc cmake ninja-build pkg-config protobuf-c-compiler libxsmm-dev libdnnl-dev "${libraries[@]}")
 case "${1:-}" in
 build) ;;
 test)

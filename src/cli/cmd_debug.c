@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "cli/debug_features.h"
 #include "diffusion/sampler.h"
 #include "train/train_step.h"
 
@@ -12,6 +13,7 @@ enum { MAX_SAMPLES = 1 << 16 };
 static struct {
     const char *input, *output;
     bool bf16, recompute;
+    int64_t times;
 } settings;
 
 static const Option *debug_options(int *n) {
@@ -22,6 +24,8 @@ static const Option *debug_options(int *n) {
         {"--bf16", NULL, OPTION_FLAG, &settings.bf16, NULL, "keep activations in bfloat16", 0, 0, NULL},
         {"--recompute", NULL, OPTION_FLAG, &settings.recompute, NULL,
          "grad: keep blocks' inputs alone, compute the rest again in backward", 0, 0, NULL},
+        {"--times", NULL, OPTION_INT, &settings.times, "N",
+         "features: run so often again and print the images per second of each run (default 0)", 0, 10000, NULL},
     };
     *n = sizeof options / sizeof *options;
     return options;
@@ -247,13 +251,15 @@ static KinditStatus debug_model(Debug *d, const char *path, bool grad) {
 
 static int debug_run(KinditContext *ctx, int n_positional, char **positional) {
     (void)n_positional;
-    const bool grad = strcmp(positional[0], "grad") == 0;
-    if (!grad && strcmp(positional[0], "forward") != 0)
-        return cli_usage("debug", "'%s': expected forward or grad", positional[0]);
+    const bool grad = strcmp(positional[0], "grad") == 0, features = strcmp(positional[0], "features") == 0;
+    if (!grad && !features && strcmp(positional[0], "forward") != 0)
+        return cli_usage("debug", "'%s': expected forward, grad or features", positional[0]);
     if (!settings.input) return cli_usage("debug", "--input FILE is missing");
     if (!settings.output) return cli_usage("debug", "-o FILE is missing");
     Debug debug = {.ctx = ctx};
-    KinditStatus status = debug_model(&debug, positional[1], grad);
+    KinditStatus status = features
+                              ? debug_features(ctx, positional[1], settings.input, settings.output, (int)settings.times)
+                              : debug_model(&debug, positional[1], grad);
     debug_close(&debug);
     if (status) return cli_report(ctx, status);
     printf("%s\n", settings.output);
@@ -262,8 +268,9 @@ static int debug_run(KinditContext *ctx, int n_positional, char **positional) {
 
 const Command command_debug = {
     .name = "debug",
-    .summary = "compute a model's output, or its loss and gradients, on numbers from a file",
-    .arguments = "forward|grad MODEL --input FILE -o FILE",
+    .summary =
+        "compute a model's output, its loss and gradients, or a frozen network's features, on numbers from a file",
+    .arguments = "forward|grad|features MODEL --input FILE -o FILE",
     .examples = "kindit debug forward tests/golden/model/kind_p2 --input tests/golden/model/kind_p2/io.safetensors"
                 " -o out.safetensors\n"
                 "kindit debug grad tests/golden/model/kind_p2 --input tests/golden/model/kind_p2/io.safetensors"
@@ -274,6 +281,11 @@ const Command command_debug = {
         "label), and writes out (B, C or 2C, S, S).\n"
         "grad reads x0 and noise (B, C, S, S), t (B; I64 or I32) and y, and writes loss, mse (B), vlb (B, with learned "
         "sigma) and the gradient of every parameter under its own name; a tailor whose class is not in y has zeros.\n"
+        "features takes the weights of a frozen network (docs/evaluation.md) in place of MODEL, reads images (N, 3, S, "
+        "S), "
+        "prepared as the network's profile says, and writes features (N, F), spatial and logits where there are any, "
+        "and "
+        "of a single image every layer.\n"
         "Other tensors of the input are ignored.",
     .min_positional = 2,
     .max_positional = 2,

@@ -37,3 +37,15 @@ void engine_silu_backward(Engine *engine, size_t n, const float *x, const float 
     engine_profile_end(engine, KERNEL_ACTIVATION, (accumulate ? 26 : 25) * (double)n,
                        (accumulate ? 16 : 12) * (double)n);
 }
+
+ENGINE_CLONES static void gelu_tile(size_t n, float *x) {
+#pragma omp simd
+    for (size_t i = 0; i < n; i++) x[i] = fast_gelu_exact(x[i]);
+}
+
+void engine_gelu_exact(Engine *engine, size_t n, float *x) {
+    engine_profile_begin(engine);
+#pragma omp parallel for num_threads(engine->threads) schedule(static) if (n > TILE)
+    for (size_t i = 0; i < n; i += TILE) gelu_tile(tile_length(n, i), x + i);
+    engine_profile_end(engine, KERNEL_ACTIVATION, 35 * (double)n, 8 * (double)n);
+}

@@ -164,6 +164,8 @@ void engine_residual_norm_backward(Engine *engine, int batch, int tokens, int wi
 // ---- elementwise ---------------------------------------------------------------------------------------------------
 void engine_silu_forward(Engine *engine, size_t n, const float *x, float *y);
 void engine_silu_backward(Engine *engine, size_t n, const float *x, const float *dy, float *dx, bool accumulate);
+// x = x Phi(x), GELU as its paper and most ViTs have it; the tanh form, which DiT has, is in the products (Activation).
+void engine_gelu_exact(Engine *engine, size_t n, float *x);
 
 // ---- DiT's edges ---------------------------------------------------------------------------------------------------
 // Image (B, C, S, S) <-> patches (B*T, C*p*p), T = (S/p)^2 row-major; inside a patch the order is (c, py, px) for the

@@ -67,4 +67,13 @@ ENGINE_INLINE float fast_gelu_slope(float x) {
     return s + s * (e * s) * (x * (FAST_GELU_A + 3.0f * FAST_GELU_A * FAST_GELU_B * square));
 }
 
+// GELU's exact form, x Phi(x) with Phi the normal distribution, as max(x, 0) - |x| Phi(-|x|), which does not cancel;
+// Phi's tail is e^(-x^2 / 2) times a polynomial (Abramowitz and Stegun 1964, 7.1.26: error below 7.5e-8 |x|).
+ENGINE_INLINE float fast_gelu_exact(float x) {
+    float size = x < 0 ? -x : x, t = 1.0f / (1.0f + 0.23164189f * size); // 0.3275911 / sqrt(2)
+    float polynomial =
+        ((((1.061405429f * t - 1.453152027f) * t + 1.421413741f) * t - 0.284496736f) * t + 0.254829592f) * t;
+    return (x > 0 ? x : 0) - size * (0.5f * polynomial * fast_exp(-0.5f * x * x));
+}
+
 #endif

@@ -13,6 +13,7 @@ enum {
     TILE_WIDTH = 192,
     STEP = 64,       // rows of L and X that one kernel call sums ...
     LEFT = 96,       // ... and rows ...
+    BF16_ROWS = 256, // (of bf16 so many rows: a tile of G is read and written once for each)
     COLUMNS = 32,    // ... and columns of G: these, L's and G's share the first-level cache
     PART_ROWS = 512, // fewest rows in a part
     WORK_ITEMS = 32, // parts are added until there are about so many items to share out
@@ -87,7 +88,7 @@ static void multiply(int rows, int height, int width, Activation L, int ldl, con
 // The same of bf16: x in pairs of rows. L^T is made of pairs too, each of which moves as a float does.
 static void multiply_bf16(int rows, int height, int width, Activation L, int ldl, const uint16_t *x, float *sum, int ld,
                           bool accumulate) {
-    _Alignas(64) uint16_t pairs[STEP * LEFT], left_t[LEFT * STEP];
+    _Alignas(64) uint16_t pairs[BF16_ROWS * LEFT], left_t[LEFT * BF16_ROWS];
     const int depth = tile_round(rows, BF16_STEP);
     for (int i = 0; i < height; i += LEFT) {
         int left = tile_min(LEFT, height - i);
@@ -164,14 +165,14 @@ static void clear_item(const Reduction *r, const Item *item, const Sums *s) {
 }
 
 static void sum_item(const Reduction *r, const Item *item, const Sums *s) {
-    _Alignas(64) float buffer[STEP * TILE_WIDTH];
+    _Alignas(64) float buffer[BF16_ROWS * TILE_WIDTH / 2]; // or STEP rows of fp32
     const bool direct = in_place(r, item->row), join = joins(r, item), half = is_bf16(r, item);
     float *sum = (direct ? r->G : s->G) + (size_t)item->top * (size_t)r->q + item->left;
     int slot = -1;
     clear_item(r, item, s);
     for (int i = 0, rows; i < item->rows; i += rows) {
         int row = item->row + i, ldx = r->ldx, height = item->height;
-        rows = tile_min(STEP, item->rows - i);
+        rows = tile_min(half ? BF16_ROWS : STEP, item->rows - i);
         if (join) {
             int sample = row / r->tailors.rows, next = r->tailors.gate->slot[sample];
             rows = tile_min(rows, (sample + 1) * r->tailors.rows - row);

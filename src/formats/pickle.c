@@ -12,6 +12,7 @@ typedef struct Machine {
     size_t size, at;
     const char *const *globals;
     PickleValue stack, memo; // used as lists
+    PickleValue *persistent;
 } Machine;
 
 // ---- values --------------------------------------------------------------------------------------------------------
@@ -178,7 +179,8 @@ static KinditStatus persist(Machine *m) {
     PickleValue *id = NULL, *value;
     TRY(pop(m, &id));
     TRY(push_new(m, PICKLE_PERSISTENT, &value));
-    return append(m, value, id);
+    TRY(append(m, value, id));
+    return append(m, m->persistent, value);
 }
 
 // Picklers number what they remember 0, 1, 2, ...
@@ -264,11 +266,13 @@ static KinditStatus execute(Machine *m, uint8_t opcode) {
     }
 }
 
-KinditStatus pickle_parse(PickleValue **out, Arena *arena, KinditContext *ctx, const char *name, const void *data,
+KinditStatus pickle_parse(Pickle *out, Arena *arena, KinditContext *ctx, const char *name, const void *data,
                           size_t size, const char *const *globals) {
     Machine m = {.ctx = ctx, .arena = arena, .name = name, .data = data, .size = size, .globals = globals};
     const uint8_t *opcode = NULL, *protocol;
-    *out = NULL;
+    *out = (Pickle){0};
+    TRY(arena_alloc(arena, ctx, 1, sizeof *m.persistent, &m.persistent));
+    *m.persistent = (PickleValue){.kind = PICKLE_LIST};
     if (size < 2 || m.data[0] != 0x80 || m.data[1] != 2)
         return context_fail(ctx, KINDIT_ERROR_UNSUPPORTED,
                             "%s: expected a pickle of protocol 2, as torch.save writes by default", name);
@@ -278,7 +282,8 @@ KinditStatus pickle_parse(PickleValue **out, Arena *arena, KinditContext *ctx, c
         TRY(execute(&m, *opcode));
         TRY(take(&m, 1, &opcode));
     }
-    return pop(&m, out);
+    *out = (Pickle){.persistent = m.persistent, .size = m.at};
+    return pop(&m, &out->root);
 }
 
 const PickleValue *pickle_get(const PickleValue *dict, const char *key) {

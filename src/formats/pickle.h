@@ -31,9 +31,14 @@ typedef struct PickleValue {
     struct PickleValue **items; // a DICT has key, value, key, value, ...; values may be shared, even be their own items
 } PickleValue;
 
-// *out = the value of the stream, in memory of `arena`, of a size in proportion to the stream's. `globals` ends in
-// NULL.
-KinditStatus pickle_parse(PickleValue **out, Arena *arena, KinditContext *ctx, const char *name, const void *data,
+typedef struct Pickle {
+    PickleValue *root;       // the value of the stream
+    PickleValue *persistent; // a LIST of all PERSISTENT values in it, in their order
+    size_t size;             // bytes of the stream: something else may follow
+} Pickle;
+
+// Fills *out with values in memory of `arena`, of a size in proportion to the stream's. `globals` ends in NULL.
+KinditStatus pickle_parse(Pickle *out, Arena *arena, KinditContext *ctx, const char *name, const void *data,
                           size_t size, const char *const *globals);
 // The value of a string key of a DICT, NULL when absent or `dict` is none.
 const PickleValue *pickle_get(const PickleValue *dict, const char *key);

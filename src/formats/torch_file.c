@@ -26,19 +26,39 @@ static const char *const allowed_globals[] = {
 
 static const char pickle_name[] = "data.pkl";
 
+// The pickle of 0x1950a86a20f9469cfc6c, with which files begin that are older than the archives.
+static const uint8_t old_magic[] = {0x80, 2, 0x8a, 10, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, '.'};
+
 typedef struct Entry {
     ZipMember member;
     const uint8_t *bytes; // once read and checked
 } Entry;
 
+typedef struct Storage {
+    const char *key;
+    Dtype dtype;
+    int64_t numel;
+    const uint8_t *bytes; // NULL until found
+} Storage;
+
 typedef struct Reader {
     KinditContext *ctx;
     Safetensors *file;
-    Zip zip;
+    bool old;          // no archive
+    size_t n_storages; // of an old file
+    Storage *storages; // sorted by key
+    Zip zip;           // and all that follows: of an archive
     size_t n_entries;
     Entry *entries;    // sorted by name
     char prefix[1024]; // "archive/", what every name of the archive begins with
 } Reader;
+
+static bool is_archive(const void *data, size_t size) {
+    return size >= 4 && memcmp(data, "PK\3\4", 4) == 0;
+}
+static bool is_old(const void *data, size_t size) {
+    return size >= sizeof old_magic && memcmp(data, old_magic, sizeof old_magic) == 0;
+}
 
 // ---- the archive ---------------------------------------------------------------------------------------------------
 
@@ -98,7 +118,7 @@ static KinditStatus check_byte_order(const Reader *r) {
                                  "%s: not little-endian; save it again on such a machine", r->file->path);
 }
 
-static KinditStatus read_pickle(Reader *r, PickleValue **out) {
+static KinditStatus read_pickle(Reader *r, Pickle *out) {
     const Entry *entry = find_entry(r, "", pickle_name);
     const uint8_t *bytes;
     uint8_t *owned;
@@ -124,35 +144,44 @@ static bool is_call_of(const PickleValue *value, const char *global) {
     return value && value->kind == PICKLE_CALL && strcmp(value->items[0]->text, global) == 0;
 }
 
-// The bytes of a storage of `numel` elements.
-static KinditStatus read_storage(const Reader *r, const char *name, const char *key, Dtype dtype, int64_t numel,
-                                 const uint8_t **out) {
-    Entry *entry = find_entry(r, "data/", key);
+// The bytes of a storage in an archive.
+static KinditStatus read_member(const Reader *r, const char *name, Storage *storage) {
+    Entry *entry = find_entry(r, "data/", storage->key);
     size_t n_bytes;
     uint8_t *owned;
     if (!entry) return tensor_fail(r, name, "its storage is not in the archive");
     if (entry->member.method != ZIP_STORED) return tensor_fail(r, name, "its storage is compressed: save it again");
-    if (numel < 0 || !memory_multiply((size_t)numel, dtype_size(dtype), &n_bytes) || entry->member.size != n_bytes)
+    if (storage->numel < 0 || !memory_multiply((size_t)storage->numel, dtype_size(storage->dtype), &n_bytes) ||
+        entry->member.size != n_bytes)
         return tensor_fail(r, name, "its storage has another size than the pickle says");
     if (!entry->bytes) TRY(zip_read(&r->zip, &entry->member, &entry->bytes, &owned));
-    *out = entry->bytes;
+    storage->bytes = entry->bytes;
     return KINDIT_OK;
 }
 
-// ('storage', torch.FloatStorage, '0', 'cpu', 12): the type and the bytes.
-static KinditStatus parse_storage(const Reader *r, const char *name, const PickleValue *arguments, Dtype *dtype,
-                                  int64_t *numel, const uint8_t **out) {
-    const PickleValue *persistent = item_of(arguments, 0, PICKLE_PERSISTENT),
-                      *id = item_of(persistent, 0, PICKLE_TUPLE);
+// ('storage', torch.FloatStorage, '0', 'cpu', 12), in old files with a None behind it: all but the bytes.
+static KinditStatus parse_storage(const Reader *r, const char *name, const PickleValue *persistent, Storage *out) {
+    const PickleValue *id = item_of(persistent, 0, PICKLE_TUPLE);
     const PickleValue *type = item_of(id, 1, PICKLE_GLOBAL), *key = item_of(id, 2, PICKLE_STRING);
     const PickleValue *count = item_of(id, 4, PICKLE_INT);
-    if (!type || !key || !count) return tensor_fail(r, name, "its storage is not described as torch.save does");
-    *numel = count->integer;
+    if (!type || !key || !count || (id->n > 5 && !item_of(id, 5, PICKLE_NONE)))
+        return tensor_fail(r, name, "its storage is not described as torch.save does");
     for (size_t i = 0; i < sizeof storages / sizeof *storages; i++) {
-        *dtype = storages[i].dtype;
-        if (strcmp(storages[i].global, type->text) == 0) return read_storage(r, name, key->text, *dtype, *numel, out);
+        *out = (Storage){.key = key->text, .dtype = storages[i].dtype, .numel = count->integer};
+        if (strcmp(storages[i].global, type->text) == 0) return KINDIT_OK;
     }
     return tensor_fail(r, name, "its storage has no type of numbers");
+}
+
+static int compare_storages(const void *a, const void *b) {
+    return strcmp(((const Storage *)a)->key, ((const Storage *)b)->key);
+}
+
+static KinditStatus find_storage(const Reader *r, const char *name, const PickleValue *arguments, Storage *out) {
+    TRY(parse_storage(r, name, item_of(arguments, 0, PICKLE_PERSISTENT), out));
+    if (!r->old) return read_member(r, name, out);
+    *out = *(const Storage *)bsearch(out, r->storages, r->n_storages, sizeof *out, compare_storages); // all are listed
+    return out->bytes ? KINDIT_OK : tensor_fail(r, name, "its storage is not in the file");
 }
 
 // Row-major without gaps; sizes of 1 have any stride.
@@ -183,17 +212,18 @@ static KinditStatus parse_tensor(const Reader *r, Tensor *tensor, const PickleVa
     if (!is_call_of(call, rebuild_tensor)) return tensor_fail(r, tensor->name, "expected a tensor");
     const PickleValue *arguments = item_of(call, 1, PICKLE_TUPLE), *offset = item_of(arguments, 1, PICKLE_INT);
     const PickleValue *sizes = item_of(arguments, 2, PICKLE_TUPLE), *strides = item_of(arguments, 3, PICKLE_TUPLE);
-    const uint8_t *bytes = NULL;
-    int64_t numel = 0;
+    Storage storage;
     if (!offset || !sizes || !strides) return tensor_fail(r, tensor->name, "not described as torch.save does");
-    TRY(parse_storage(r, tensor->name, arguments, &tensor->dtype, &numel, &bytes));
+    TRY(find_storage(r, tensor->name, arguments, &storage));
+    tensor->dtype = storage.dtype;
     TRY(parse_shape(r, tensor, sizes));
     if (tensor->n_elements == 0) return KINDIT_OK;
     if (!is_contiguous(tensor, strides))
         return tensor_fail(r, tensor->name, "not contiguous: save it again after .contiguous()");
-    if (offset->integer < 0 || offset->integer > numel || tensor->n_elements > (size_t)numel - (size_t)offset->integer)
+    if (offset->integer < 0 || offset->integer > storage.numel ||
+        tensor->n_elements > (size_t)storage.numel - (size_t)offset->integer)
         return tensor_fail(r, tensor->name, "reaches past the end of its storage");
-    tensor->data = bytes + (size_t)offset->integer * dtype_size(tensor->dtype);
+    tensor->data = storage.bytes + (size_t)offset->integer * dtype_size(tensor->dtype);
     return KINDIT_OK;
 }
 
@@ -218,6 +248,66 @@ static KinditStatus parse_dict(Reader *r, const PickleValue *dict) {
     return KINDIT_OK;
 }
 
+// ---- files older than the archives ---------------------------------------------------------------------------------
+
+// Every storage that the object names, once each, sorted by key.
+static KinditStatus list_storages(Reader *r, const PickleValue *persistent) {
+    TRY(arena_alloc(&r->file->arena, r->ctx, persistent->n + 1, sizeof *r->storages, &r->storages));
+    for (size_t i = 0; i < persistent->n; i++)
+        TRY(parse_storage(r, "(storage)", persistent->items[i], &r->storages[i]));
+    if (persistent->n) qsort(r->storages, persistent->n, sizeof *r->storages, compare_storages);
+    for (size_t i = 0; i < persistent->n; i++) {
+        const Storage *last = r->n_storages ? &r->storages[r->n_storages - 1] : NULL, *next = &r->storages[i];
+        const bool again = last && strcmp(last->key, next->key) == 0;
+        if (again && (last->dtype != next->dtype || last->numel != next->numel))
+            return tensor_fail(r, next->key, "a storage that is described in two ways");
+        if (!again) r->storages[r->n_storages++] = *next;
+    }
+    return KINDIT_OK;
+}
+
+// The bytes lie one storage after the other, in the order of `keys`.
+static KinditStatus place_storages(Reader *r, const PickleValue *keys, const uint8_t *data, size_t size) {
+    for (size_t i = 0; i < keys->n; i++) {
+        const PickleValue *text = item_of(keys, i, PICKLE_STRING);
+        const Storage key = {.key = text ? text->text : ""};
+        Storage *storage = bsearch(&key, r->storages, r->n_storages, sizeof key, compare_storages);
+        int64_t numel;
+        size_t n_bytes;
+        if (!storage || storage->bytes)
+            return tensor_fail(r, key.key, "a storage that no tensor has, or a second time");
+        if (size < sizeof numel) return tensor_fail(r, key.key, "the file ends before this storage");
+        memcpy(&numel, data, sizeof numel);
+        if (numel < 0 || numel != storage->numel ||
+            !memory_multiply((size_t)numel, dtype_size(storage->dtype), &n_bytes))
+            return tensor_fail(r, key.key, "a storage of another size than the pickle says");
+        if (n_bytes > size - sizeof numel) return tensor_fail(r, key.key, "the file ends within this storage");
+        storage->bytes = data + sizeof numel;
+        data += sizeof numel + n_bytes;
+        size -= sizeof numel + n_bytes;
+    }
+    return KINDIT_OK;
+}
+
+static KinditStatus read_old(Reader *r, const uint8_t *data, size_t size, Pickle *out) {
+    Pickle pickles[4]; // version, machine, object, keys
+    size_t at = sizeof old_magic;
+    for (int i = 0; i < 4; i++) {
+        TRY(pickle_parse(&pickles[i], &r->file->arena, r->ctx, r->file->path, data + at, size - at, allowed_globals));
+        at += pickles[i].size;
+    }
+    const PickleValue *little = pickle_get(pickles[1].root, "little_endian");
+    if (!little || little->kind != PICKLE_BOOL || !little->integer)
+        return context_fail(r->ctx, KINDIT_ERROR_UNSUPPORTED, "%s: not little-endian; save it again on such a machine",
+                            r->file->path);
+    if (pickles[0].root->kind != PICKLE_INT || pickles[0].root->integer != 1001 || pickles[3].root->kind != PICKLE_LIST)
+        return context_fail(r->ctx, KINDIT_ERROR_FORMAT,
+                            "%s: not a file of torch.save: no version 1001, or no storages", r->file->path);
+    *out = pickles[2];
+    TRY(list_storages(r, out->persistent));
+    return place_storages(r, pickles[3].root, data + at, size - at);
+}
+
 // ---- the file ------------------------------------------------------------------------------------------------------
 
 static KinditStatus choose_dict(const Reader *r, const PickleValue *root, const PickleValue **out) {
@@ -234,19 +324,21 @@ static KinditStatus choose_dict(const Reader *r, const PickleValue *root, const 
     return KINDIT_OK;
 }
 
-static KinditStatus read_file(Reader *r, const void *data, size_t size) {
-    PickleValue *root;
-    const PickleValue *dict;
-    if (size < 4 || memcmp(data, "PK\3\4", 4) != 0)
-        return context_fail(r->ctx, KINDIT_ERROR_FORMAT,
-                            "%s: not a zip archive, as torch.save has written since PyTorch 1.6: if it is older, load "
-                            "and save it again",
-                            r->file->path);
+static KinditStatus read_archive(Reader *r, const void *data, size_t size, Pickle *out) {
     TRY(zip_open(&r->zip, r->ctx, r->file->path, data, size));
     TRY(list_entries(r));
     TRY(check_byte_order(r));
-    TRY(read_pickle(r, &root));
-    TRY(choose_dict(r, root, &dict));
+    return read_pickle(r, out);
+}
+
+static KinditStatus read_file(Reader *r, const void *data, size_t size) {
+    Pickle pickle;
+    const PickleValue *dict;
+    r->old = is_old(data, size);
+    if (!r->old && !is_archive(data, size))
+        return context_fail(r->ctx, KINDIT_ERROR_FORMAT, "%s: not a file of torch.save", r->file->path);
+    TRY(r->old ? read_old(r, data, size, &pickle) : read_archive(r, data, size, &pickle));
+    TRY(choose_dict(r, pickle.root, &dict));
     return parse_dict(r, dict);
 }
 
@@ -257,6 +349,10 @@ KinditStatus torch_file_parse(Safetensors *out, KinditContext *ctx, const char *
     KinditStatus status = read_file(&reader, data, size);
     if (status) safetensors_close(out);
     return status;
+}
+
+bool torch_file_recognise(const void *data, size_t size) {
+    return is_archive(data, size) || is_old(data, size);
 }
 
 KinditStatus torch_file_open(Safetensors *out, KinditContext *ctx, const char *path) {

@@ -3,21 +3,12 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "formats/torch_file.h"
+#include "formats/weights.h"
 #include "model/exchange_source.h"
 
 static const double position_tolerance = 5e-3; // bfloat16 rounds by 2e-3; positions of another kind are off by 1
 
 // ---- the source ----------------------------------------------------------------------------------------------------
-
-KinditStatus exchange_open_weights(ExchangeSource *source, const char *path) {
-    FileMap map;
-    TRY(file_map(&map, source->ctx, path));
-    bool is_zip = map.size >= 4 && memcmp(map.data, "PK\3\4", 4) == 0;
-    file_unmap(&map);
-    return is_zip ? torch_file_open(&source->file, source->ctx, path)
-                  : safetensors_open(&source->file, source->ctx, path);
-}
 
 KinditStatus exchange_number_classes(ExchangeSource *source, int n) {
     TRY(memory_alloc(source->ctx, (size_t)n, sizeof *source->classes, &source->classes));
@@ -42,19 +33,8 @@ typedef struct Import {
     const ExchangeSource *source;
     const Dit *dit;
     float *values; // the shared vector; NULL while headers are checked, before there is room for it
-    bool *used;    // [source->file.n_tensors]
+    Weights weights;
 } Import;
-
-static KinditStatus require(Import *m, const char *name, int n_dims, const int64_t *shape, const Tensor **out) {
-    TRY(safetensors_require(&m->source->file, m->source->ctx, name, n_dims, shape, out));
-    m->used[*out - m->source->file.tensors] = true;
-    return KINDIT_OK;
-}
-
-static KinditStatus read_floats(const Import *m, const Tensor *tensor, size_t first, size_t n, float *out) {
-    KinditStatus status = tensor_read_float(tensor, m->source->ctx, first, n, out);
-    return status ? context_prefix(m->source->ctx, status, m->source->file.path) : KINDIT_OK;
-}
 
 // A dense DiT has one embedder; diffusers' blocks each have their own, which training keeps alike if it shares them.
 static KinditStatus require_copies(Import *m, const ParamSpec *spec, int part, int n_copies, const Tensor *first) {
@@ -62,7 +42,7 @@ static KinditStatus require_copies(Import *m, const ParamSpec *spec, int part, i
         char name[EXCHANGE_NAME_SIZE];
         const Tensor *tensor;
         exchange_name(name, m->source->format, spec->name, part, copy);
-        TRY(require(m, name, first->n_dims, first->shape, &tensor));
+        TRY(weights_require(&m->weights, name, first->n_dims, first->shape, &tensor));
         if (tensor->dtype != first->dtype || memcmp(tensor->data, first->data, first->n_bytes) != 0)
             return context_fail(m->source->ctx, KINDIT_ERROR_UNSUPPORTED,
                                 "%s: \"%s\" differs from \"%s\": a DiT has one for all blocks", m->source->file.path,
@@ -75,8 +55,8 @@ static KinditStatus require_copies(Import *m, const ParamSpec *spec, int part, i
 static KinditStatus read_labels(const Import *m, const ParamSpec *spec, const Tensor *tensor) {
     size_t n = (size_t)m->source->config.n_classes * spec->row;
     float *to = m->values + spec->shared_offset;
-    TRY(read_floats(m, tensor, 0, n, to));
-    return read_floats(m, tensor, (size_t)m->source->n_file_classes * spec->row, spec->row, to + n);
+    TRY(weights_read(&m->weights, tensor, 0, n, to));
+    return weights_read(&m->weights, tensor, (size_t)m->source->n_file_classes * spec->row, spec->row, to + n);
 }
 
 static KinditStatus read_parameter(Import *m, const ParamSpec *spec, bool is_label) {
@@ -89,14 +69,14 @@ static KinditStatus read_parameter(Import *m, const ParamSpec *spec, bool is_lab
         char name[EXCHANGE_NAME_SIZE];
         const Tensor *tensor;
         exchange_name(name, m->source->format, spec->name, part, 0);
-        TRY(require(m, name, spec->n_dims, shape, &tensor));
+        TRY(weights_require(&m->weights, name, spec->n_dims, shape, &tensor));
         if (!m->values) {
             TRY(require_copies(m, spec, part, places.n_copies, tensor));
             continue;
         }
         size_t n = (size_t)shape[0] * spec->row;
         TRY(is_label ? read_labels(m, spec, tensor)
-                     : read_floats(m, tensor, 0, n, m->values + spec->shared_offset + (size_t)part * n));
+                     : weights_read(&m->weights, tensor, 0, n, m->values + spec->shared_offset + (size_t)part * n));
     }
     return KINDIT_OK;
 }
@@ -120,10 +100,11 @@ static KinditStatus check_positions(Import *m) {
     float *expected = NULL, *found = NULL;
     double largest = 0;
     if (!tensor) return KINDIT_OK;
-    TRY(require(m, "pos_embed", 3, (int64_t[]){1, dit_config_tokens(config), config->width}, &tensor));
+    TRY(weights_require(&m->weights, "pos_embed", 3, (int64_t[]){1, dit_config_tokens(config), config->width},
+                        &tensor));
     KinditStatus status = memory_alloc(m->source->ctx, n, sizeof *expected, &expected);
     if (!status) status = memory_alloc(m->source->ctx, n, sizeof *found, &found);
-    if (!status) status = read_floats(m, tensor, 0, n, found);
+    if (!status) status = weights_read(&m->weights, tensor, 0, n, found);
     if (!status) dit_position_table(config, expected);
     if (!status) largest = largest_difference(n, found, expected);
     if (!status && !(largest <= position_tolerance))
@@ -137,16 +118,6 @@ static KinditStatus check_positions(Import *m) {
     return status;
 }
 
-static KinditStatus refuse_strangers(const Import *m) {
-    const Safetensors *file = &m->source->file;
-    for (int i = 0; i < file->n_tensors; i++)
-        if (!m->used[i] && strcmp(file->tensors[i].name, "pos_embed.pos_embed") != 0) // diffusers' fixed table
-            return context_fail(m->source->ctx, KINDIT_ERROR_UNSUPPORTED,
-                                "%s: tensor \"%.95s\" is not one that a DiT of this size has", file->path,
-                                file->tensors[i].name);
-    return KINDIT_OK;
-}
-
 static KinditStatus read_parameters(Import *m) {
     for (int i = 0; i < m->dit->layout.n_specs; i++)
         TRY(read_parameter(m, &m->dit->layout.specs[i], i == m->dit->label));
@@ -155,10 +126,11 @@ static KinditStatus read_parameters(Import *m) {
 
 // Every tensor is there in its shape, and no other: then the file bounds the memory that its model takes.
 static KinditStatus check_all(Import *m) {
-    TRY(memory_alloc(m->source->ctx, (size_t)m->source->file.n_tensors, sizeof *m->used, &m->used));
+    TRY(weights_begin(&m->weights, m->source->ctx, &m->source->file));
     TRY(read_parameters(m));
     if (m->source->format == EXCHANGE_DIT) TRY(check_positions(m));
-    return refuse_strangers(m);
+    weights_ignore(&m->weights, "pos_embed.pos_embed"); // diffusers' fixed table
+    return weights_refuse_others(&m->weights, "a DiT of this size");
 }
 
 // ---- the model -----------------------------------------------------------------------------------------------------
@@ -182,7 +154,7 @@ static KinditStatus import_source(Model **out, Engine *engine, const ExchangeSou
     Import import = {.source = source, .dit = dit};
     status = build(&import, out, engine);
     memory_free(&import.values);
-    memory_free(&import.used);
+    weights_end(&import.weights);
     dit_close(&dit);
     return status;
 }
@@ -197,7 +169,7 @@ KinditStatus exchange_import(Model **out, KinditContext *ctx, Engine *engine, co
         status = exchange_read_diffusers(&source, path);
     } else {
         source.format = EXCHANGE_DIT;
-        status = exchange_open_weights(&source, path);
+        status = weights_open(&source.file, ctx, path);
         if (!status) status = exchange_read_dit(&source, heads);
     }
     if (!status) status = import_source(out, engine, &source);

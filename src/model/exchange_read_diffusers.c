@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "formats/weights.h"
 #include "model/exchange_source.h"
 
 // ---- the transformer -----------------------------------------------------------------------------------------------
@@ -90,7 +91,7 @@ static KinditStatus open_weights(ExchangeSource *source, const char *folder) {
     char path[1024];
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         TRY(file_path(path, source->ctx, "%s/%s", folder, names[i]));
-        if (file_exists(path)) return exchange_open_weights(source, path);
+        if (file_exists(path)) return weights_open(&source->file, source->ctx, path);
     }
     return context_fail(source->ctx, KINDIT_ERROR_FORMAT,
                         "%s: expected %s or .bin; if the weights are in several files, save them again with a larger "

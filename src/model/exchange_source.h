@@ -14,8 +14,6 @@ typedef struct ExchangeSource {
     cJSON *document;     // other keys for the new config, or NULL
 } ExchangeSource;
 
-// The weights of a .safetensors file or of one of torch.save, whichever it is.
-KinditStatus exchange_open_weights(ExchangeSource *source, const char *path);
 // Classes named "0", "1", ...
 KinditStatus exchange_number_classes(ExchangeSource *source, int n);
 

@@ -3,7 +3,7 @@
 source "$(dirname "$0")/lib.sh"
 cd "$SOURCE"
 
-layers=(base formats engine model kind diffusion data train adapt metrics api cli)
+layers=(base formats engine model kind diffusion data train adapt vision metrics api cli)
 allowed=
 for layer in "${layers[@]}"; do
     allowed="$allowed|$layer"

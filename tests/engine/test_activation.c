@@ -57,6 +57,14 @@ static float silu_slope(float x) {
     return fast_silu_slope(x);
 }
 
+static float gelu_exact(float x) {
+    return fast_gelu_exact(x);
+}
+
+static void plain_gelu_exact(size_t n, const double *x, double *y) {
+    for (size_t i = 0; i < n; i++) y[i] = 0.5 * x[i] * erfc(-x[i] / sqrt(2));
+}
+
 static const double ones[1] = {1};
 
 static void plain_gelu_slope(size_t n, const double *x, double *y) {
@@ -70,9 +78,11 @@ static void plain_silu_slope(size_t n, const double *x, double *y) {
 static void test_activation_errors(void **state) {
     (void)state;
     check_error("GELU", gelu, plain_gelu_forward_f64, -5, 3e-6, 3e-7);
+    check_error("exact GELU", gelu_exact, plain_gelu_exact, INFINITY, 1, 3e-7);
     check_error("GELU's slope", gelu_slope, plain_gelu_slope, INFINITY, 1, 5e-7);
     check_error("SiLU", silu, plain_silu_forward_f64, -20, 3e-7, 3e-7);
     check_error("SiLU's slope", silu_slope, plain_silu_slope, INFINITY, 1, 3e-7);
+    assert_true(gelu_exact(0) == 0 && gelu_exact(1e6f) == 1e6f);
     assert_true(gelu(1e6f) == 1e6f && silu(1e6f) == 1e6f && gelu_slope(1e5f) == 1.0f && silu_slope(1e5f) == 1.0f);
 }
 
@@ -88,6 +98,21 @@ static void test_forward_matches_twins(void **state) {
         for (int threads = 1; threads <= MAX_THREADS; threads++) {
             engine_silu_forward(engines[threads], n, x->f, silu->f);
             numbers_check(silu, threads, 3e-7);
+        }
+        numbers_free_all();
+    }
+}
+
+static void test_gelu_exact_in_place(void **state) {
+    (void)state;
+    for (int i = 0; i < N_SIZES; i++) {
+        size_t n = sizes[i];
+        Numbers *x = numbers_random(n, 3.0f), *gelu_of_x = numbers_empty(n);
+        plain_gelu_exact(n, x->d, gelu_of_x->d);
+        for (int threads = 1; threads <= MAX_THREADS; threads++) {
+            memcpy(gelu_of_x->f, x->f, n * sizeof(float));
+            engine_gelu_exact(engines[threads], n, gelu_of_x->f);
+            numbers_check(gelu_of_x, threads, 3e-7);
         }
         numbers_free_all();
     }
@@ -137,11 +162,9 @@ static void test_twin_slopes(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_exp_error),
-        cmocka_unit_test(test_exp_ends),
-        cmocka_unit_test(test_activation_errors),
-        cmocka_unit_test(test_forward_matches_twins),
-        cmocka_unit_test(test_backward_matches_twins),
+        cmocka_unit_test(test_exp_error),           cmocka_unit_test(test_exp_ends),
+        cmocka_unit_test(test_activation_errors),   cmocka_unit_test(test_forward_matches_twins),
+        cmocka_unit_test(test_gelu_exact_in_place), cmocka_unit_test(test_backward_matches_twins),
         cmocka_unit_test(test_twin_slopes),
     };
     return cmocka_run_group_tests_name("activation", tests, engines_open, engines_close);

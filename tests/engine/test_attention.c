@@ -2,6 +2,7 @@
 // large scores, threads, scratch.
 #include "engine/numbers.h"
 
+#include "engine/gemm_bf16.h"
 #include "engine/internal.h"
 
 typedef struct Types {
@@ -9,6 +10,7 @@ typedef struct Types {
 } Types;
 
 static const Types all_f32;
+static const Types all_bf16 = {ENGINE_BF16, ENGINE_BF16, ENGINE_BF16, ENGINE_BF16, ENGINE_BF16};
 
 // q, k, v are `in` + 0, 1, 2 times `offset`: inside one fused row, or one whole buffer after the other.
 typedef struct Attention {
@@ -66,8 +68,13 @@ static void reserve(Engine *engine, const Attention *a) {
                          KINDIT_OK);
 }
 
+// Products of bf16 round probabilities, and backward their gradients as well, to 2^-9 of each; all else is fp32.
+static double rounding_of(const Types *types) {
+    return types->in == ENGINE_BF16 && types->k == ENGINE_BF16 && gemm_bf16_is_native() ? 0x1p-8 : 0;
+}
+
 // Sums, exponentials and their arguments are fp32: bounds for scores of a few units. Where results are stored in bf16,
-// check_rows adds that rounding, and no more: all between is fp32.
+// check_rows adds that rounding.
 static void check_shape(const int *shape, bool fused, const Types *types) {
     Attention a = attention(shape[0], shape[1], shape[2], shape[3], fused, 1.0f, types);
     Numbers *stored = numbers_empty(a.out->n);
@@ -75,14 +82,14 @@ static void check_shape(const int *shape, bool fused, const Types *types) {
     for (int threads = 1; threads <= MAX_THREADS; threads++) {
         reserve(engines[threads], &a);
         run_forward(engines[threads], &a);
-        check_rows(a.out, a.rows_out, threads, 2e-6);
+        check_rows(a.out, a.rows_out, threads, 2e-6 + rounding_of(types));
         numbers_check(a.lse, threads, 1e-6);
         if (threads == 1) {
             numbers_set(stored, a.out->f);
             run_twin_backward(&a, stored->d);
         }
         run_backward(engines[threads], &a);
-        check_rows(a.din, a.rows_din, threads, 5e-6);
+        check_rows(a.din, a.rows_din, threads, 5e-6 + 2 * rounding_of(types));
     }
     numbers_free_all();
 }
@@ -148,40 +155,58 @@ static void test_twin_slopes(void **state) {
 }
 
 // A NaN in one query must reach the output of its row and head, and no other.
-static void test_nan_stays_in_its_row(void **state) {
-    (void)state;
-    Attention a = attention(2, 20, 2, 8, false, 1.0f, &all_f32);
-    a.in->f[5 * 16 + 3] = NAN; // q of sample 0, token 5, head 0
+static void check_nan(const Types *types) {
+    Attention a = attention(2, 20, 2, 8, false, 1.0f, types);
+    const size_t query = 5 * 16 + 3; // q of sample 0, token 5, head 0
+    a.in->f[query] = NAN;
+    if (types->in == ENGINE_BF16) ((uint16_t *)a.rows_q.data)[query] = bf16_from_float(NAN);
     reserve(engines[2], &a);
     run_forward(engines[2], &a);
-    for (size_t i = 0; i < a.out->n; i++) assert_int_equal(isnan(a.out->f[i]) != 0, i / 16 == 5 && i % 16 < 8);
+    const uint16_t *half = a.rows_out.data;
+    for (size_t i = 0; i < a.out->n; i++) {
+        float out = types->out == ENGINE_BF16 ? bf16_to_float(half[i]) : a.out->f[i];
+        assert_int_equal(isnan(out) != 0, i / 16 == 5 && i % 16 < 8);
+    }
     for (size_t i = 0; i < a.lse->n; i++) assert_int_equal(isnan(a.lse->f[i]) != 0, i == 5);
     numbers_free_all();
 }
 
-// What a sample gets is the same, to the bit, without the others of its batch.
-static void test_sample_apart_from_its_batch(void **state) {
+static void test_nan_stays_in_its_row(void **state) {
     (void)state;
-    Attention a = attention(3, 100, 2, 24, true, 1.0f, &all_f32);
-    size_t n = a.out->n / 3;
+    check_nan(&all_f32);
+    check_nan(&all_bf16);
+}
+
+// What a sample gets is the same, to the bit, without the others of its batch.
+static void check_apart(const Types *types) {
+    Attention a = attention(3, 100, 2, 24, true, 1.0f, types);
+    size_t n = a.out->n / 3, size = engine_type_size(types->out);
     reserve(engines[2], &a);
     run_forward(engines[2], &a);
-    numbers_set(a.dout, a.out->f);
+    memcpy(a.dout->f, a.rows_out.data, 3 * n * size);
     a.batch = 1;
     a.rows_q = activation_at(a.rows_q, 3 * n);
     a.rows_k = activation_at(a.rows_k, 3 * n);
     a.rows_v = activation_at(a.rows_v, 3 * n);
     run_forward(engines[1], &a);
-    assert_memory_equal(a.out->f, a.dout->f + n, n * sizeof(float));
+    assert_memory_equal(a.rows_out.data, (const char *)a.dout->f + n * size, n * size);
     numbers_free_all();
+}
+
+static void test_sample_apart_from_its_batch(void **state) {
+    (void)state;
+    check_apart(&all_f32);
+    check_apart(&all_bf16);
 }
 
 static void test_scratch_is_enough(void **state) {
     (void)state;
     const int shapes[][4] = {{3, 1, 1, 5}, {2, 49, 3, 18}, {2, 270, 2, 24}};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
-        for (int backward = 0; backward < 2; backward++) {
-            Attention a = attention(shapes[i][0], shapes[i][1], shapes[i][2], shapes[i][3], true, 1.0f, &all_f32);
+        for (int run = 0; run < 4; run++) {
+            const bool backward = run % 2;
+            Attention a = attention(shapes[i][0], shapes[i][1], shapes[i][2], shapes[i][3], true, 1.0f,
+                                    run < 2 ? &all_f32 : &all_bf16);
             size_t size = engine_attention_scratch(3, a.batch, a.tokens, a.width, a.heads, backward);
             assert_int_equal(engine_reserve(engines[3], size + 1), KINDIT_OK);
             engines[3]->scratch[size] = 12345.0f;

@@ -7,8 +7,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static const char *const globals[] = {"collections OrderedDict", "torch._utils _rebuild_tensor_v2",
                                           "torch FloatStorage", NULL};
     Arena arena = {0};
-    PickleValue *value;
-    if (pickle_parse(&value, &arena, NULL, "fuzz", data, size, globals) == KINDIT_OK) pickle_get(value, "ema");
+    Pickle pickle;
+    if (pickle_parse(&pickle, &arena, NULL, "fuzz", data, size, globals) == KINDIT_OK) pickle_get(pickle.root, "ema");
     arena_close(&arena);
     return 0;
 }

@@ -10,7 +10,8 @@ nothing comes from kindit's own C.
                 and the output of that DiTTransformer2DModel in float64. Its time features are float32 in any case; the
                 golden output takes them in float64 (checked here to be the same numbers within float32's rounding of
                 the angle). norm_eps is 1e-2 and not its default 1e-5, so that ignoring it would show.
-  types.pt      tensors of all types, an offset view, a Parameter, a scalar, an empty one, for the parser.
+  types.pt      tensors of all types, an offset view, a Parameter, a scalar, an empty one, for the parser;
+  types_old.pt  the same in the format that torch.save wrote before PyTorch 1.6.
 
 Made with Python 3.11, torch 2.15.0, diffusers 0.42.1, safetensors 0.8.0.
 Rerun:  pip install torch diffusers safetensors; python tests/golden/exchange/make.py
@@ -150,6 +151,7 @@ def make_types():
         "empty": torch.zeros(0, 3), "parameter": torch.nn.Parameter(base[:2].clone()), "ones": base.reshape(12, 1, 1),
     }
     torch.save(tensors, path("types.pt"))
+    torch.save(tensors, path("types_old.pt"), _use_new_zipfile_serialization=False)  # as before PyTorch 1.6
     torch.save({"transposed": base.reshape(3, 4).T}, path("transposed.pt"))
     torch.save({"buffer": torch.zeros(2, dtype=torch.complex64)}, path("complex.pt"))
 
