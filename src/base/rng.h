@@ -17,7 +17,8 @@ typedef enum RngPurpose {
     RNG_SAMPLE_STEP,  // ancestral noise of sample i at sampler step `step`
     RNG_DATA,         // splits and the like
     RNG_TEST,
-    RNG_SHIFT // by how many pixels an image is moved: sample as above
+    RNG_HELDOUT, // noise that held-out images are measured with
+    RNG_SHIFT    // by how many pixels an image is moved: sample = index in the run's stream of samples
 } RngPurpose;
 
 typedef struct RngKey {

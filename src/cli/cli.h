@@ -52,8 +52,9 @@ extern const Command command_data, command_pretrain, command_sample, command_dec
     command_factorize, command_export, command_import, command_eval, command_info, command_bench, command_debug,
     command_report, command_help, command_adapt;
 extern const Command *const cli_commands[]; // NULL-terminated, commands.c
-// Forms of eval, each in its file eval_<name>.c.
+// Forms of eval and bench, each in its file eval_<name>.c, bench_<name>.c.
 extern const Command command_eval_nn, command_eval_train_features;
+extern const Command command_bench_adapt;
 
 // Prints the context's message to stderr and returns the exit code for `status` (ARGUMENT: 2, CANCELLED: 130, OK: 0,
 // else 1).

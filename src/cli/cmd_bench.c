@@ -212,10 +212,12 @@ static int bench_run(KinditContext *ctx, int n_positional, char **positional) {
     return cli_report(ctx, status);
 }
 
+static const Command *const forms[] = {&command_bench_adapt, NULL};
+
 const Command command_bench = {
     .name = "bench",
     .summary = "time a training step kernel by kernel, against this machine's own peak",
-    .arguments = "[options]",
+    .arguments = "[options] | adapt ...",
     .examples = "kindit bench --preset DiT-S/4 --batch 32\n"
                 "kindit bench --width 192 --depth 5 --heads 3 --patch 4 --channels 1 --batch 64 --json\n"
                 "kindit bench --preset DiT-S/4 --kind off\n"
@@ -227,4 +229,5 @@ const Command command_bench = {
         "threads, in fp32 or bf16 as the step, measured before and after.",
     .options = bench_options,
     .run = bench_run,
+    .forms = forms,
 };

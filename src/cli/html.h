@@ -14,11 +14,14 @@ void html_element(FILE *out, const char *tag, const char *text); // <tag>text</t
 // <figure> with the PNG, JPEG or WebP at `path` inlined.
 KinditStatus html_image(FILE *out, KinditContext *ctx, const char *path, const char *caption);
 
-// A line chart (inline SVG) of columns `y` against column `x` of a CSV file with a header line. At most 4 columns.
+// A line chart (inline SVG) of columns `y` against column `x` of a CSV file with a header line. At most 16 columns.
 KinditStatus html_curve(FILE *out, KinditContext *ctx, const char *path, const char *x, const cJSON *y);
 // The <svg> alone, which is also a file of its own. A line passes over rows where its cell is empty; a scale of losses
 // is logarithmic, one from zero is not.
 KinditStatus html_svg_curve(FILE *out, KinditContext *ctx, const char *path, const char *x, const cJSON *y,
                             bool from_zero);
+
+// The page that the JSON file `spec` describes (`kindit help report`), written to `output`.
+KinditStatus html_report(KinditContext *ctx, const char *spec, const char *output);
 
 #endif

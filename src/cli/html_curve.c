@@ -8,18 +8,22 @@
 #include "cli/html.h"
 
 enum {
-    MOST_LINES = 4,
+    MOST_LINES = 16,
+    FEW_LINES = 4, // whose names have room over the plot; more stand beside it
     POINTS = 400,
     WIDTH = 760,
     HEIGHT = 280,
     LEFT = 60,
     RIGHT = 28,
+    NAMES = 150,
     TOP = 12,
     BOTTOM = 34,
     TICKS = 5
 };
 
-static const char *const colours[MOST_LINES] = {"#1f5fa8", "#c0561b", "#3b7d3b", "#7a4b9a"};
+enum { N_COLOURS = 8 }; // after which lines are dashed
+static const char *const colours[N_COLOURS] = {"#1f5fa8", "#c0561b", "#3b7d3b", "#7a4b9a",
+                                               "#b8860b", "#1a8f8f", "#b03060", "#555555"};
 
 typedef struct Curve {
     int n_lines;
@@ -29,6 +33,7 @@ typedef struct Curve {
     double *values;                      // (n, n_lines + 1), x last
     double x_low, x_high, y_low, y_high; // y as its logarithm where it is positive throughout, as losses are
     bool log_y;
+    int right; // of the axes
 } Curve;
 
 // Cell `column` of the line at `text`, or NULL.
@@ -110,7 +115,7 @@ static void find_range(Curve *curve, bool from_zero) {
 }
 
 static double place_x(const Curve *curve, double x) {
-    return LEFT + (x - curve->x_low) / (curve->x_high - curve->x_low) * (WIDTH - LEFT - RIGHT);
+    return LEFT + (x - curve->x_low) / (curve->x_high - curve->x_low) * (curve->right - LEFT);
 }
 
 static double place_y(const Curve *curve, double y) {
@@ -124,7 +129,7 @@ static void draw_axes(FILE *out, const Curve *curve, const char *x_name) {
         double x = curve->x_low + share * (curve->x_high - curve->x_low);
         double y = curve->y_low + share * (curve->y_high - curve->y_low);
         if (curve->log_y) y = exp(y);
-        fprintf(out, "<line x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\" stroke=\"#e4e4e0\"/>\n", LEFT, WIDTH - RIGHT,
+        fprintf(out, "<line x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\" stroke=\"#e4e4e0\"/>\n", LEFT, curve->right,
                 place_y(curve, y), place_y(curve, y));
         fprintf(out, "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.2g</text>\n", LEFT - 6, place_y(curve, y) + 4, y);
         char number[32];
@@ -133,7 +138,7 @@ static void draw_axes(FILE *out, const Curve *curve, const char *x_name) {
         fprintf(out, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%s</text>\n", place_x(curve, x), HEIGHT - 16,
                 number);
     }
-    fprintf(out, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">", WIDTH - RIGHT, HEIGHT - 2);
+    fprintf(out, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">", curve->right, HEIGHT - 2);
     html_text(out, x_name);
     fputs("</text>\n", out);
 }
@@ -141,7 +146,8 @@ static void draw_axes(FILE *out, const Curve *curve, const char *x_name) {
 // Neighbouring rows are averaged down to what the eye can tell apart.
 static void draw_line(FILE *out, const Curve *curve, int line) {
     size_t stride = (size_t)curve->n_lines + 1, group = (curve->n + POINTS - 1) / POINTS;
-    fprintf(out, "<polyline fill=\"none\" stroke=\"%s\" stroke-width=\"1.6\" points=\"", colours[line]);
+    fprintf(out, "<polyline fill=\"none\" stroke=\"%s\" stroke-width=\"1.6\"%s points=\"", colours[line % N_COLOURS],
+            line < N_COLOURS ? "" : " stroke-dasharray=\"5 3\"");
     for (size_t first = 0; first < curve->n; first += group) {
         size_t n = curve->n - first < group ? curve->n - first : group;
         double x = 0, y = 0, found = 0;
@@ -154,8 +160,9 @@ static void draw_line(FILE *out, const Curve *curve, int line) {
         }
         if (found > 0) fprintf(out, "%.1f,%.1f ", place_x(curve, x / found), place_y(curve, y / found));
     }
-    fprintf(out, "\"/>\n<text x=\"%d\" y=\"%d\" fill=\"%s\" text-anchor=\"end\">", WIDTH - RIGHT - 8,
-            TOP + 14 + 16 * line, colours[line]);
+    const bool few = curve->n_lines <= FEW_LINES;
+    fprintf(out, "\"/>\n<text x=\"%d\" y=\"%d\" fill=\"%s\" text-anchor=\"%s\">", curve->right + (few ? -8 : 8),
+            TOP + 14 + 16 * line, colours[line % N_COLOURS], few ? "end" : "start");
     html_text(out, curve->names[line]);
     fputs("</text>\n", out);
 }
@@ -183,6 +190,7 @@ KinditStatus html_svg_curve(FILE *out, KinditContext *ctx, const char *path, con
     file_unmap(&map);
     if (!status) status = find_columns(&curve, ctx, path, text, x, y);
     if (!status) status = read_rows(&curve, ctx, text);
+    curve.right = WIDTH - (curve.n_lines <= FEW_LINES ? RIGHT : NAMES);
     if (!status && curve.n) {
         find_range(&curve, from_zero);
         draw(out, &curve, x);

@@ -114,8 +114,9 @@ void train_step_begin(TrainStep *step) {
     gate_reset(&step->gate);
 }
 
-void train_step_accumulate(TrainStep *step, const float *x0, const float *noise, const int *t, const int *labels, int n,
-                           float weight) {
+// The pass that gives step->mse and step->vlb; *batch, filled in, is what backward is to be given.
+static void forward(TrainStep *step, DitBatch *batch, const float *x0, const float *noise, const int *t,
+                    const int *labels, int n, float weight) {
     const Model *model = step->model;
     const DitConfig *config = &model->dit->config;
     Engine *engine = model->engine;
@@ -129,11 +130,18 @@ void train_step_accumulate(TrainStep *step, const float *x0, const float *noise,
     engine_upload(engine, step->t, step->t_host, (size_t)n);
     gate_open(&step->gate, &model->params, labels, n);
 
-    DitBatch batch = {.n = n, .x = step->xt, .t = step->t, .labels = labels, .gate = narrow_gate(step)};
-    dit_forward(model->dit, step->workspace, model->params.shared, &batch, step->output);
+    *batch = (DitBatch){.n = n, .x = step->xt, .t = step->t, .labels = labels, .gate = narrow_gate(step)};
+    dit_forward(model->dit, step->workspace, model->params.shared, batch, step->output);
     engine_loss(engine, n, config->channels, plane, step->output, x0, step->xt, noise,
                 step->with_vlb ? &diffusion->terms : NULL, weight, step->mse, step->with_vlb ? step->vlb : NULL,
                 step->doutput);
+}
+
+void train_step_accumulate(TrainStep *step, const float *x0, const float *noise, const int *t, const int *labels, int n,
+                           float weight) {
+    const Model *model = step->model;
+    DitBatch batch;
+    forward(step, &batch, x0, noise, t, labels, n, weight);
     dit_backward(model->dit, step->workspace, model->params.shared, &batch, step->doutput, step->dshared);
 }
 
@@ -148,6 +156,12 @@ void train_step_classify(TrainStep *step, const float *x, const int *labels, int
     engine_best_class(engine, n, classes, step->output, step->best);
     for (int i = 0; i < n; i++) step->correct[i] = step->best[i] == labels[i] ? 1 : 0;
     dit_backward(model->dit, step->workspace, model->params.shared, &batch, step->doutput, step->dshared);
+}
+
+void train_step_measure(TrainStep *step, const float *x0, const float *noise, const int *t, const int *labels, int n) {
+    DitBatch batch;
+    gate_reset(&step->gate);
+    forward(step, &batch, x0, noise, t, labels, n, 1);
 }
 
 double train_step_gradient_norm(const TrainStep *step) {

@@ -65,7 +65,10 @@ void train_step_begin(TrainStep *step);
 // the gradients: weight n / (samples of the whole step) gives the gradient of the step's mean.
 void train_step_accumulate(TrainStep *step, const float *x0, const float *noise, const int *t, const int *labels, int n,
                            float weight);
-// The same of a classifier, by the mean cross-entropy of images x (n, C, S, S) in engine memory with these labels.
+// The loss alone, of a step of its own: mse and vlb of n <= batch samples, given as above.
+void train_step_measure(TrainStep *step, const float *x0, const float *noise, const int *t, const int *labels, int n);
+// The same as train_step_accumulate for a classifier, by the mean cross-entropy of images x (n, C, S, S) in engine
+// memory with these labels.
 void train_step_classify(TrainStep *step, const float *x, const int *labels, int n, float weight);
 // Euclidean norm of the whole gradient; not finite when any part of it is not.
 double train_step_gradient_norm(const TrainStep *step);

@@ -17,7 +17,7 @@ typedef struct TrainSettings {
     double lr, weight_decay, beta1, beta2, adam_eps, ema_decay;
     int64_t warmup; // steps of linear warm-up of lr (0: none, as DiT)
     int64_t decay;  // last steps over which lr falls linearly to 0 (0: none, as DiT; more than there are: all of them);
-                   // a resume to other `steps` moves it
+                    // a resume to other `steps` moves it
     double label_dropout; // 0 for a classifier, as it is not told a label
     int shift;            // images are moved at random by up to so many pixels; 0: none
     bool mse_only;        // Eq. 1; a model without learned sigma always trains so
