@@ -203,8 +203,9 @@ KinditStatus kindit_assemble(KinditContext *ctx, const KinditAssembleSettings *s
 // ---- DiTs of other programs ----------------------------------------------------------------------------------------
 
 typedef enum KinditExchange {
-    KINDIT_DIT = 0,      // the original code's state dict, one .safetensors
-    KINDIT_DIFFUSERS = 1 // a folder that diffusers' DiTPipeline loads
+    KINDIT_DIT = 0,       // the original code's state dict, one .safetensors
+    KINDIT_DIFFUSERS = 1, // a folder that diffusers' DiTPipeline loads
+    KINDIT_PEFT = 2 // a folder that peft's PeftModel loads: a dense model's adapter, and in base/ what it rides on
 } KinditExchange;
 
 typedef struct KinditExportResult { // what the other program computes differently
@@ -213,7 +214,8 @@ typedef struct KinditExportResult { // what the other program computes different
 } KinditExportResult;
 
 // Writes one class of a decomposable model, merged into dense matrices, its learngene alone (class ""), or a dense
-// model (class NULL). `path` must not exist; `result` may be NULL.
+// model (class NULL), with its adapter folded in unless that is what peft asks for. `path` must not exist; `result` may
+// be NULL.
 KinditStatus kindit_export(KinditContext *ctx, const char *source, const char *class_id, KinditExchange to,
                            const char *path, KinditExportResult *result);
 // Makes a dense model of an original DiT (.safetensors, or .pt of torch.save, of which no code runs) or of a folder of
@@ -260,6 +262,10 @@ typedef struct KinditAdaptSettings {
     const char *method;
     const char *tailors_from;  // classes of the model, comma-separated, of which new tailors are copies, in turn; NULL:
                                // fresh tailors
+    int rank, blocks;          // of methods with an adapter (LoRA and its kin; OFT); 0: so that it trains as many
+    double alpha;              // numbers as "kind" would; alpha 0: the rank
+    int cayley_terms;          // of OFT's series; 0: exact rotations
+    int n_learngene;           // of "svd-lora"; 0: the usual share of the width
     KinditTrainSettings train; // width to factor_adaln are the model's and are not read, but n_tailor, of the new
                                // tailors (0: the model's); lr and label_dropout below 0: the method's
 } KinditAdaptSettings;

@@ -13,6 +13,8 @@ typedef struct AdaptSettings {
     const char *tailors_from; // classes of the base, comma-separated: class i of the data starts with a copy of the
                               // tailor, label row included, of the i-th of them modulo their number; NULL: fresh ones
     int n_tailor;             // N_T of the new tailors; 0: as many components as the base's
+    AdapterConfig adapter;    // rank, alpha, blocks, cayley_terms; 0: see adapt_configure
+    int n_learngene;          // N_G of svd-lora; 0: the usual share of the width
 } AdaptSettings;
 
 // A run to be started, or to go on.
@@ -30,6 +32,17 @@ typedef struct AdaptPlan {
 // message says what to do. settings->base stands for the model.
 KinditStatus adapt_check_base(KinditContext *ctx, const AdaptMethod *method, const DitConfig *base,
                               const AdaptSettings *settings);
+
+// *config, of the base, becomes that of the model to be trained on n_classes. An adapter's rank is by default what
+// tailors of the usual size would have in all (the base's own, where it has some), at most the width; LoHa's half of
+// that; alpha the rank; OFT's number of blocks that which trains no less than LoRA of that rank would, or the next
+// lower that divides.
+KinditStatus adapt_configure(DitConfig *config, KinditContext *ctx, const AdaptSettings *settings,
+                             const AdaptMethod *method, int n_classes);
+// What is set replaces what the config has.
+void adapt_reconfigure(DitConfig *config, const AdaptSettings *settings);
+// The number of OFT's blocks before it is made to divide.
+int adapt_blocks(const DitConfig *base, int n_classes);
 
 // Holds the base, of which headers alone are read, against method and data set. Argument errors: a base that the method
 // cannot adapt, images of another size or number of channels, classes to start from that the base lacks.

@@ -3,12 +3,29 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { BASE = ROLE_SHARED | ROLE_LEARNGENE };
 enum { ALL_SHARED = ROLE_SHARED | ROLE_LEARNGENE | ROLE_LABELS };
 
 const AdaptMethod adapt_methods[] = {
     // Label dropout: a sample without its label opens no tailor, so that with a frozen null row it would teach nothing.
-    {"kind", "fresh tailors beside a frozen learngene (the paper's Section 3.4)", ADAPT_FACTORED, ALL_SHARED, 1e-3, 0},
-    {"full", "everything trains", ADAPT_FACTORED | ADAPT_DENSE, 0, 1e-4, 0.1},
+    {"kind", "fresh tailors beside a frozen learngene (the paper's Section 3.4)", ADAPT_FACTORED, ALL_SHARED, 1e-3, 0,
+     ADAPTER_NONE, ADAPT_AS_IS},
+    {"kind-nogate", "as many components without a gate, for every class at once (Table 4, #3)", ADAPT_FACTORED, BASE,
+     1e-3, 0.1, ADAPTER_COMPONENTS, ADAPT_AS_IS},
+    {"learngene-lora", "LoRA beside a frozen learngene (Table 4, #2)", ADAPT_FACTORED, BASE, 1e-3, 0.1, ADAPTER_LORA,
+     ADAPT_AS_IS},
+    {"svd-lora", "LoRA beside singular vectors of the dense model, chosen at random (Table 4, #1)", ADAPT_DENSE, BASE,
+     1e-3, 0.1, ADAPTER_LORA, ADAPT_RANDOM_VECTORS},
+    {"lora", "LoRA: two thin matrices beside each frozen one", ADAPT_DENSE, BASE, 1e-3, 0.1, ADAPTER_LORA, ADAPT_AS_IS},
+    {"pissa", "LoRA that starts from the strongest singular components", ADAPT_DENSE, BASE, 1e-3, 0.1, ADAPTER_LORA,
+     ADAPT_PRINCIPAL},
+    {"dora", "LoRA, and the length of each row of the sum", ADAPT_DENSE, BASE, 1e-3, 0.1, ADAPTER_DORA, ADAPT_AS_IS},
+    {"loha", "the product, element by element, of two such pairs", ADAPT_DENSE, BASE, 1e-3, 0.1, ADAPTER_LOHA,
+     ADAPT_AS_IS},
+    {"oft", "block-diagonal rotations of what each frozen matrix reads", ADAPT_DENSE, BASE, 1e-4, 0.1, ADAPTER_OFT,
+     ADAPT_AS_IS},
+    {"svdiff", "shifts of the singular values", ADAPT_DENSE, BASE, 5e-3, 0.1, ADAPTER_SVDIFF, ADAPT_ALL_VECTORS},
+    {"full", "everything trains", ADAPT_FACTORED | ADAPT_DENSE, 0, 1e-4, 0.1, ADAPTER_NONE, ADAPT_AS_IS},
 };
 const int n_adapt_methods = sizeof adapt_methods / sizeof *adapt_methods;
 

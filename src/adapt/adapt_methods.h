@@ -8,6 +8,14 @@
 // Models that a method can start from; bits.
 typedef enum AdaptBase { ADAPT_FACTORED = 1, ADAPT_DENSE = 2 } AdaptBase;
 
+// What the base's weights are made into.
+typedef enum AdaptStart {
+    ADAPT_AS_IS,
+    ADAPT_PRINCIPAL,     // the adapter takes the strongest singular components, the base keeps the rest (PiSSA)
+    ADAPT_ALL_VECTORS,   // each of the six matrices in all of its singular components
+    ADAPT_RANDOM_VECTORS // N_G of them, chosen at random, are a learngene
+} AdaptStart;
+
 typedef struct AdaptMethod {
     const char *name;
     const char *summary; // one line, for people
@@ -15,6 +23,8 @@ typedef struct AdaptMethod {
     unsigned frozen;     // roles whose shared rows stay as they are; tailors always train
     double lr;           // the paper's Table 7
     double label_dropout;
+    AdapterKind adapter; // rides on the base's six matrices
+    AdaptStart start;
 } AdaptMethod;
 
 extern const AdaptMethod adapt_methods[];

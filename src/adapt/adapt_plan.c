@@ -20,6 +20,13 @@ KinditStatus adapt_check_base(KinditContext *ctx, const AdaptMethod *method, con
                             "%s: method %s needs a dense model, and this one has learngene and tailors; train one with "
                             "--kind off, or import one",
                             settings->base, method->name);
+    if (base->adapter.kind != ADAPTER_NONE)
+        return context_fail(ctx, KINDIT_ERROR_ARGUMENT,
+                            "%s: has an adapter (%s) already; `kindit merge` makes a plain model of it", settings->base,
+                            adapter_name(base->adapter.kind));
+    if (method->adapter != ADAPTER_NONE && settings->tailors_from)
+        return context_fail(ctx, KINDIT_ERROR_ARGUMENT, "method %s makes no tailors, which could start as copies",
+                            method->name);
     if (!base->factored && (settings->tailors_from || settings->n_tailor))
         return context_fail(ctx, KINDIT_ERROR_ARGUMENT, "%s: a dense model has no tailors, old or new", settings->base);
     if (settings->tailors_from && settings->n_tailor && settings->n_tailor != base->n_tailor)
@@ -92,8 +99,7 @@ static KinditStatus plan_from(AdaptPlan *out, KinditContext *ctx, const AdaptSet
     TRY(check_data(ctx, &base->dit_config, settings, data));
     TRY(check_tailors_from(ctx, base, settings));
     out->config = base->dit_config;
-    out->config.n_classes = data->n_classes;
-    if (settings->n_tailor) out->config.n_tailor = settings->n_tailor;
+    TRY(adapt_configure(&out->config, ctx, settings, out->method, data->n_classes));
     out->train = train_settings_default();
     out->train.lr = out->method->lr;
     out->train.label_dropout = out->method->label_dropout;
@@ -125,7 +131,7 @@ static KinditStatus plan_again(AdaptPlan *out, KinditContext *ctx, const AdaptSe
     TRY(replace(ctx, out->record, "method", settings->method));
     TRY(replace(ctx, out->record, "path", settings->base));
     TRY(replace(ctx, out->record, "tailors_from", settings->tailors_from));
-    if (settings->n_tailor) out->config.n_tailor = settings->n_tailor;
+    adapt_reconfigure(&out->config, settings);
     TRY(json_get_string(out->record, ctx, run, "method", &method));
     return adapt_method_find(&out->method, ctx, method);
 }

@@ -13,7 +13,12 @@ KinditStatus kindit_adapt(KinditContext *ctx, const KinditAdaptSettings *setting
     const AdaptSettings adapt = {.base = path,
                                  .method = settings->method,
                                  .tailors_from = settings->tailors_from,
-                                 .n_tailor = settings->train.n_tailor};
+                                 .n_tailor = settings->train.n_tailor,
+                                 .n_learngene = settings->n_learngene,
+                                 .adapter = {.rank = settings->rank,
+                                             .alpha = settings->alpha,
+                                             .blocks = settings->blocks,
+                                             .cayley_terms = settings->cayley_terms}};
     const bool resume = settings->train.resume;
     AdaptPlan plan;
     TrainResult reached = {0};

@@ -48,9 +48,9 @@ typedef struct Command {
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_INTERRUPTED = 130 };
 
 // Each is defined in its file cmd_<name>.c (help: commands.c).
-extern const Command command_data, command_pretrain, command_sample, command_decompose, command_assemble,
-    command_factorize, command_export, command_import, command_eval, command_info, command_bench, command_debug,
-    command_report, command_help, command_adapt;
+extern const Command command_data, command_pretrain, command_adapt, command_sample, command_decompose, command_assemble,
+    command_factorize, command_merge, command_export, command_import, command_eval, command_info, command_bench,
+    command_debug, command_report, command_help;
 extern const Command *const cli_commands[]; // NULL-terminated, commands.c
 // Forms of eval and bench, each in its file eval_<name>.c, bench_<name>.c.
 extern const Command command_eval_nn, command_eval_train_features;

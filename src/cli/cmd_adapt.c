@@ -10,7 +10,7 @@
 static struct {
     AdaptSettings adapt;
     const char *preset, *tasks;
-    int64_t n_tailor;
+    int64_t n_tailor, n_learngene, rank, blocks, cayley_terms;
     bool dry_run;
 } settings;
 
@@ -18,11 +18,22 @@ static const Option *adapt_options(int *n) {
     enum { MOST_OPTIONS = 48 };
     static const Option own[] = {
         {"--method", NULL, OPTION_STRING, &settings.adapt.method, "NAME",
-         "how to adapt: kind (fresh tailors, frozen learngene) or full (everything trains)", 0, 0, NULL},
+         "how to adapt: kind, full, lora, ...; `kindit help adapt` lists them below", 0, 0, NULL},
         {"--tailors-from", NULL, OPTION_STRING, &settings.adapt.tailors_from, "A,B",
          "new tailors start as copies of those of these classes, in turn (default: fresh)", 0, 0, NULL},
         {"--n-tailor", NULL, OPTION_INT, &settings.n_tailor, "N",
          "components of each new tailor (default: the base's; with --preset width / 256)", 1, 4096, NULL},
+        {"--rank", NULL, OPTION_INT, &settings.rank, "R",
+         "of LoRA, PiSSA, DoRA, LoHa and the ablations (default: as many components as new tailors would have)", 1,
+         65536, NULL},
+        {"--alpha", NULL, OPTION_DOUBLE, &settings.adapt.adapter.alpha, "X",
+         "LoRA and its kin scale their product by X / R (default: R)", 1e-6, 1e6, NULL},
+        {"--blocks", NULL, OPTION_INT, &settings.blocks, "N",
+         "OFT's rotations of each matrix (default: so that it trains as much as LoRA)", 1, 65536, NULL},
+        {"--cayley-terms", NULL, OPTION_INT, &settings.cayley_terms, "N",
+         "OFT's rotations by N terms of Neumann's series, as peft has them with 5 (default 0: exact)", 0, 64, NULL},
+        {"--n-learngene", NULL, OPTION_INT, &settings.n_learngene, "N",
+         "of svd-lora: singular vectors that are kept (default: the usual share of the width)", 1, 65536, NULL},
         {"--dry-run", NULL, OPTION_FLAG, &settings.dry_run, NULL,
          "count what each task of --tasks would train and compute, and train nothing", 0, 0, NULL},
         {"--preset", NULL, OPTION_STRING, &settings.preset, "NAME",
@@ -68,7 +79,7 @@ static KinditStatus count_tasks(cJSON *json, KinditContext *ctx, const AdaptMeth
     for (int i = 0; i < list->n; i++) {
         const Task *task = &list->tasks[i];
         AdaptCount count;
-        TRY(adapt_count(&count, ctx, method, base, task->n_classes));
+        TRY(adapt_count(&count, ctx, method, base, &settings.adapt, task->n_classes));
         cJSON *row = cJSON_CreateObject();
         cJSON_AddStringToObject(row, "task", task->name);
         add_count(row, task->n_classes, (double)count.trainable_params, count.flops_per_image);
@@ -112,6 +123,7 @@ static int dry_run(KinditContext *ctx) {
     if (!status) status = task_list_read(&list, ctx, settings.tasks);
     if (!status) {
         if (settings.n_tailor && base.factored) base.n_tailor = (int)settings.n_tailor;
+        settings.adapt.n_tailor = 0; // the base has it
         cJSON_AddStringToObject(json, "method", method->name);
         cJSON_AddStringToObject(json, "model", settings.preset ? settings.preset : settings.adapt.base);
         status = count_tasks(json, ctx, method, &base, &list);
@@ -138,6 +150,10 @@ static int adapt_run_command(KinditContext *ctx, int n_positional, char **positi
     Engine *engine = NULL;
     settings.adapt.base = n_positional ? positional[0] : NULL;
     settings.adapt.n_tailor = (int)settings.n_tailor;
+    settings.adapt.n_learngene = (int)settings.n_learngene;
+    settings.adapt.adapter.rank = (int)settings.rank;
+    settings.adapt.adapter.blocks = (int)settings.blocks;
+    settings.adapt.adapter.cayley_terms = (int)settings.cayley_terms;
     if (!settings.adapt.method && !place.resume) return cli_usage("adapt", "--method NAME is missing");
     if (settings.dry_run) return dry_run(ctx);
     const int usage = train_options_check("adapt");
@@ -159,18 +175,24 @@ const Command command_adapt = {
     .name = "adapt",
     .summary = "fine-tune a model on the classes of another data set, by one of several methods",
     .arguments = "MODEL --method NAME --data DIR -o RUN [options]",
-    .examples = "kindit adapt models/letters.safetensors --method kind --data data/lower --batch 64 --ema 0.999"
-                " --steps 2000 -o runs/lower\n"
-                "kindit adapt models/letters.safetensors --method kind --tailors-from O,Q --data data/lower"
-                " --batch 64 --ema 0.999 --steps 500 -o runs/round\n"
-                "kindit adapt --resume --steps 4000 -o runs/lower\n"
-                "kindit adapt --dry-run --preset DiT-B/2 --method kind --tasks tests/golden/adapt/tasks.tsv --json",
+    .examples =
+        "kindit adapt models/letters.safetensors --method kind --data data/lower --batch 64 --ema 0.999"
+        " --steps 2000 -o runs/lower\n"
+        "kindit adapt models/letters.safetensors --method kind --tailors-from O,Q --data data/lower"
+        " --batch 64 --ema 0.999 --steps 500 -o runs/round\n"
+        "kindit adapt dense --method lora --rank 8 --data data/lower --batch 64 --ema 0.999 --steps 2000 -o runs/lora\n"
+        "kindit adapt --resume --steps 4000 -o runs/lower\n"
+        "kindit adapt --dry-run --preset DiT-B/2 --method kind --tasks tests/golden/adapt/tasks.tsv --json",
     .notes =
         "All that the model has starts as it is there; its classes do not: tailors and label rows are fresh. With "
         "kind the learngene and all that is shared stay frozen, so that the new tailors fit any folder with the same "
         "learngene: `kindit decompose RUN --into DIR` puts them beside those that are there. The run folder is as "
         "`kindit pretrain` leaves it, and a run resumed gives the same weights, bit for bit, as one never "
         "interrupted.\n"
+        "Methods, of a model with a learngene: kind, full; kind-nogate and learngene-lora (the paper's ablations). Of "
+        "a dense "
+        "one: full; lora, pissa, dora, loha, oft, svdiff, which ride on its frozen matrices; svd-lora (ablation). The "
+        "label rows train with each. `kindit merge` makes a plain dense model of what they leave.\n"
         "--dry-run counts as the paper's Table 2 does: the tailors of all classes of a task open at once.",
     .max_positional = 1,
     .options = adapt_options,

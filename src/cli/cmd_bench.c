@@ -52,16 +52,18 @@ enum { WARM_UP = 2, MOST_KERNELS = 32 };
 static KinditStatus create_model(Bench *bench, const DitConfig *config) {
     const AdaptSettings adapt = {.base = "the model described", .method = settings.method};
     const AdaptMethod *method = NULL;
+    DitConfig own = *config;
     ModelClass *classes;
     if (settings.method) TRY(adapt_method_find(&method, bench->ctx, settings.method));
     if (method) TRY(adapt_check_base(bench->ctx, method, config, &adapt));
+    if (method) TRY(adapt_configure(&own, bench->ctx, &adapt, method, config->n_classes));
     TRY(memory_alloc(bench->ctx, (size_t)config->n_classes, sizeof *classes, &classes));
     for (int c = 0; c < config->n_classes; c++) {
         snprintf(classes[c].id, sizeof classes[c].id, "class-%d", c);
         snprintf(classes[c].name, sizeof classes[c].name, "class %d", c);
     }
-    KinditStatus status = model_create_blank(&bench->model, bench->ctx, bench->engine, config, classes, NULL,
-                                             method ? method->frozen : 0);
+    KinditStatus status =
+        model_create_blank(&bench->model, bench->ctx, bench->engine, &own, classes, NULL, method ? method->frozen : 0);
     memory_free(&classes);
     return status ? status : dit_init(bench->model->dit, &bench->model->params, 0);
 }
@@ -221,7 +223,8 @@ const Command command_bench = {
     .examples = "kindit bench --preset DiT-S/4 --batch 32\n"
                 "kindit bench --width 192 --depth 5 --heads 3 --patch 4 --channels 1 --batch 64 --json\n"
                 "kindit bench --preset DiT-S/4 --kind off\n"
-                "kindit bench --preset DiT-S/4 --method kind",
+                "kindit bench --preset DiT-S/4 --method kind\n"
+                "kindit bench --preset DiT-S/4 --kind off --method lora",
     .notes =
         "Samples are made up (with --n-classes, default 10); the step is the trainer's own. FLOP/s of the whole step "
         "count three forward passes (backward is two; less where weights are frozen) of useful work; the peak is a "

@@ -161,7 +161,9 @@ static KinditStatus add_tensor(Debug *d, const char *name, int n_dims, const int
 
 // A parameter's whole gradient as a model file lays it out: the rows of each class (zeros where no sample was of it),
 // then the shared rows.
-static KinditStatus add_gradient(Debug *d, const ParamSpec *spec) {
+static KinditStatus add_gradient(Debug *d, int index) {
+    const ParamLayout *layout = &d->model->dit->layout;
+    const ParamSpec *spec = &layout->specs[index];
     const ClassGate *gate = &d->step.gate;
     const size_t n_tailor = spec->row * (size_t)spec->tailor_rows, n_shared = spec->row * (size_t)spec->shape[0];
     int64_t shape[PARAM_MAX_DIMS];
@@ -174,7 +176,7 @@ static KinditStatus add_gradient(Debug *d, const ParamSpec *spec) {
         if (slot >= 0) engine_download(d->engine, rows, gate->dtailor[slot] + spec->tailor_offset, n_tailor);
         if (slot < 0) memset(rows, 0, n_tailor * sizeof *rows);
     }
-    engine_download(d->engine, rows, d->step.dshared + spec->shared_offset, n_shared);
+    engine_download(d->engine, rows, params_gradient(layout, index, d->step.dshared), n_shared);
     return KINDIT_OK;
 }
 
@@ -234,7 +236,8 @@ static KinditStatus debug_grad(Debug *d) {
     train_step_begin(&d->step);
     train_step_accumulate(&d->step, d->image, d->noise, t, d->labels, d->n, 1);
     TRY(add_losses(d));
-    for (int i = 0; i < layout->n_specs; i++) TRY(add_gradient(d, &layout->specs[i]));
+    for (int i = 0; i < layout->n_specs; i++)
+        if (!layout->specs[i].frozen) TRY(add_gradient(d, i));
     return KINDIT_OK;
 }
 
@@ -280,12 +283,11 @@ const Command command_debug = {
         "forward reads x (B, C, S, S), t (B; I64, I32 or F32) and y (B; I64 or I32; the number of classes is the null "
         "label), and writes out (B, C or 2C, S, S).\n"
         "grad reads x0 and noise (B, C, S, S), t (B; I64 or I32) and y, and writes loss, mse (B), vlb (B, with learned "
-        "sigma) and the gradient of every parameter under its own name; a tailor whose class is not in y has zeros.\n"
+        "sigma) and the gradient of every parameter that trains (of an adapted model: adapters and labels) under its "
+        "own name; a tailor whose class is not in y has zeros.\n"
         "features takes the weights of a frozen network (docs/evaluation.md) in place of MODEL, reads images (N, 3, S, "
-        "S), "
-        "prepared as the network's profile says, and writes features (N, F), spatial and logits where there are any, "
-        "and "
-        "of a single image every layer.\n"
+        "S), prepared as the network's profile says, and writes features (N, F), spatial and logits where there are "
+        "any, and of a single image every layer.\n"
         "Other tensors of the input are ignored.",
     .min_positional = 2,
     .max_positional = 2,

@@ -9,10 +9,23 @@ const Command *const cli_commands[] = {
 };
 #else
 const Command *const cli_commands[] = {
-    &command_data,      &command_pretrain, &command_adapt,     &command_sample,
-    &command_decompose, &command_assemble, &command_factorize, &command_export,
-    &command_import,    &command_eval,     &command_info,      &command_bench,
-    &command_debug,     &command_report,   &command_help,      NULL,
+    &command_data,
+    &command_pretrain,
+    &command_adapt,
+    &command_sample,
+    &command_decompose,
+    &command_assemble,
+    &command_factorize,
+    &command_merge,
+    &command_export,
+    &command_import,
+    &command_eval,
+    &command_info,
+    &command_bench,
+    &command_debug,
+    &command_report,
+    &command_help,
+    NULL,
 };
 #endif
 

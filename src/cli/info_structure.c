@@ -27,6 +27,7 @@ static void add_config(cJSON *json, const DitConfig *config) {
         cJSON_AddBoolToObject(object, "factor_adaln", config->factor_adaln);
     }
     info_add_int(object, "n_classes", config->n_classes);
+    if (config->adapter.kind != ADAPTER_NONE) cJSON_AddItemToObject(object, "adapter", adapter_build(&config->adapter));
 }
 
 static void add_parameters(cJSON *json, const DitConfig *config, const DitCounts *counts, double open) {

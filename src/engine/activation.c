@@ -38,6 +38,16 @@ void engine_silu_backward(Engine *engine, size_t n, const float *x, const float 
                        (accumulate ? 16 : 12) * (double)n);
 }
 
+void engine_shift_forward(Engine *engine, int n, const float *s, const float *d, float *sigma) {
+    (void)engine;
+    for (int i = 0; i < n; i++) sigma[i] = s[i] + d[i] > 0 ? s[i] + d[i] : 0;
+}
+
+void engine_shift_backward(Engine *engine, int n, const float *s, const float *d, const float *dsigma, float *dd) {
+    (void)engine;
+    for (int i = 0; i < n; i++) dd[i] += s[i] + d[i] > 0 ? dsigma[i] : 0;
+}
+
 ENGINE_CLONES static void gelu_tile(size_t n, float *x) {
 #pragma omp simd
     for (size_t i = 0; i < n; i++) x[i] = fast_gelu_exact(x[i]);

@@ -91,7 +91,7 @@ typedef struct Gate {
 typedef struct GatedShape {
     int rows; // rows (tokens) per sample: buffers have n_samples * rows rows
     int m1, m2;
-    int n_learngene, n_tailor; // N_G and N_T; either may be 0
+    int n_learngene, n_tailor; // N_G and N_T; either may be 0; without N_T the gate's slots are not looked at
 } GatedShape;
 
 typedef struct GatedWeights {
@@ -101,19 +101,61 @@ typedef struct GatedWeights {
 } GatedWeights;
 
 typedef struct GatedGradients {
-    float *U, *s, *V; // of the learngene; all three NULL: frozen
+    float *U, *s, *V; // of the learngene; U and V NULL, or s: frozen
     float *bias;      // or NULL
 } GatedGradients;
 
 size_t engine_gated_scratch(const GatedShape *shape, int n_samples, int n_slots);
 size_t engine_gated_pack(const GatedShape *shape, int n_slots); // floats of a pack for up to n_slots tailors
 // a (n_samples * rows, N_G + N_T) receives x [U_G; U_c]^T before sigma (backward needs it); its tail columns are 0
-// where no tailor is open.
+// where no tailor is open. With `accumulate` the product is added to y; there is no bias then.
 void engine_gated_forward(Engine *engine, const GatedShape *shape, const Gate *gate, const GatedWeights *w,
-                          Activation x, Activation a, Activation y, EnginePack *pack /* or NULL */);
+                          Activation x, Activation a, Activation y, bool accumulate, EnginePack *pack /* or NULL */);
 void engine_gated_backward(Engine *engine, const GatedShape *shape, const Gate *gate, const GatedWeights *w,
                            Activation x, Activation a, Activation dy, Activation dx /* or none */, bool accumulate,
                            const GatedGradients *dw);
+
+// ---- what fine-tuning methods put beside a product -----------------------------------------------------------------
+// DoRA. norms (m2) = of each row of W + sum over k of s_k b_k a_k^T: W (m2, m1), A (r, m1), s (r), B (r, m2).
+size_t engine_lora_norms_scratch(int m2, int r);
+void engine_lora_norms(Engine *engine, int m1, int m2, int r, const float *W, const float *A, const float *s,
+                       const float *B, float *norms);
+// y (n, m) = magnitude / norms * (z - bias) + bias, column by column; backward takes the norms for constants. dz is
+// overwritten and may be dy; dmagnitude: or NULL.
+void engine_magnitude_forward(Engine *engine, int n, int m, Activation z, const float *bias, const float *magnitude,
+                              const float *norms, Activation y);
+size_t engine_magnitude_scratch(int n, int m);
+void engine_magnitude_backward(Engine *engine, int n, int m, Activation z, const float *bias, const float *magnitude,
+                               const float *norms, Activation dy, Activation dz, float *dmagnitude);
+
+// LoHa. out (m2, m1) = W + scale (A1^T B1) * (A2^T B2), element by element; the gradients follow from G = dL/d out.
+typedef struct HadamardShape {
+    int m1, m2, r;
+    float scale;
+} HadamardShape;
+typedef struct HadamardFactors {
+    const float *a1, *b1, *a2, *b2; // a (r, m2), b (r, m1)
+} HadamardFactors;
+typedef struct HadamardGradients {
+    float *a1, *b1, *a2, *b2;
+} HadamardGradients;
+void engine_hadamard_forward(Engine *engine, const HadamardShape *shape, const HadamardFactors *f, const float *W,
+                             float *out);
+void engine_hadamard_backward(Engine *engine, const HadamardShape *shape, const HadamardFactors *f, const float *G,
+                              const HadamardGradients *d);
+
+// OFT. Each of the `blocks` equal pieces of a row is multiplied by its own rotation, of Cayley's transform of the skew
+// matrix whose upper triangle is in q (engine/cayley.h, `terms` too): y (n, m) = x diag(R_1, R_2, ...). dx: or none;
+// dq: or NULL.
+size_t engine_rotate_scratch(int n, int m, int blocks, int terms);
+void engine_rotate_forward(Engine *engine, int n, int m, int blocks, int terms, const float *q, Activation x,
+                           Activation y);
+void engine_rotate_backward(Engine *engine, int n, int m, int blocks, int terms, const float *q, Activation x,
+                            Activation dy, Activation dx, bool accumulate, float *dq);
+
+// SVDiff. sigma (n) = relu(s + d); dd += dsigma where s + d is more than 0.
+void engine_shift_forward(Engine *engine, int n, const float *s, const float *d, float *sigma);
+void engine_shift_backward(Engine *engine, int n, const float *s, const float *d, const float *dsigma, float *dd);
 
 // ---- attention: softmax(q k^T / sqrt(d)) v, heads h of width d side by side in D = h * d ---------------------------
 // q, k, v start at qkv + 0, + D, + 2D of rows that are `stride` floats apart when they share one buffer (fused qkv:

@@ -136,6 +136,7 @@ static Span tile_rows(const Rows *r, const GatedShape *shape, int n_samples, int
 // The longest run of rows from `row` on, within the tile, whose samples have the same slot.
 static Span next_segment(const Chain *chain, Span tile, int row) {
     int rows = chain->shape->rows, end = tile.first + tile.count, sample = row / rows;
+    if (chain->shape->n_tailor == 0) return (Span){.first = row, .count = end - row, .slot = -1};
     Span segment = {.first = row, .slot = chain->gate->slot[sample]};
     while (sample * rows < end && chain->gate->slot[sample] == segment.slot) sample++;
     segment.count = tile_min(end, sample * rows) - row;
@@ -143,6 +144,15 @@ static Span next_segment(const Chain *chain, Span tile, int row) {
 }
 
 // ---- packing -------------------------------------------------------------------------------------------------------
+
+// Slots that differ from one another: without tailors none does.
+static int slots_apart(const GatedShape *shape, int n_slots) {
+    return shape->n_tailor > 0 ? n_slots : 0;
+}
+
+static int slot_count(const Chain *chain) {
+    return slots_apart(chain->shape, chain->gate->n_slots);
+}
 
 // Of n rows in fp32, and again in bf16, or as integers with their scales.
 static size_t hidden_rows(const GatedShape *shape, size_t n) {
@@ -160,7 +170,7 @@ static size_t most_hidden(const GatedShape *shape, int n_samples) {
 }
 
 static size_t pack_size(const GatedShape *shape, int n_slots, int in, int out) {
-    size_t slots = (size_t)n_slots + 1, wide = (size_t)main_width(shape);
+    size_t slots = (size_t)slots_apart(shape, n_slots) + 1, wide = (size_t)main_width(shape);
     return scratch_size(panel_size(in, (int)wide)) + scratch_size(panel_size((int)wide, out)) +
            scratch_size(slots * slot_in_size(shape, in)) + scratch_size(slots * slot_out_size(shape, out)) +
            2 * scratch_size(slots * (size_t)components(shape));
@@ -217,7 +227,7 @@ static void pack_scales(Engine *engine, const Chain *chain) {
     float *first = slot_at(chain, chain->slot_scale, -1);
     panel_find_scales(engine, learngene, out, chain->out.learngene, out, first);
     memset(first + learngene, 0, (size_t)tailor * sizeof *first);
-    for (int slot = 0; slot < chain->gate->n_slots; slot++) {
+    for (int slot = 0; slot < slot_count(chain); slot++) {
         float *to = slot_at(chain, chain->slot_scale, slot);
         memcpy(to, first, (size_t)learngene * sizeof *to);
         panel_find_scales(engine, tailor, out, tailor_of(chain->gate, &chain->out, slot), out, to + learngene);
@@ -264,7 +274,7 @@ static void pack_slot_out(const Chain *chain, int slot) {
 // Where the packed weights lie from `weights` on.
 static void lay_out_pack(Chain *chain, float *weights) {
     const GatedShape *shape = chain->shape;
-    size_t slots = (size_t)chain->gate->n_slots + 1, wide = (size_t)main_width(shape);
+    size_t slots = (size_t)slot_count(chain) + 1, wide = (size_t)main_width(shape);
     chain->in_panels = scratch_take(&weights, panel_size(chain->in.width, (int)wide));
     chain->out_panels = scratch_take(&weights, panel_size((int)wide, chain->out.width));
     chain->slot_in = scratch_take(&weights, slots * slot_in_size(shape, chain->in.width));
@@ -283,7 +293,7 @@ static void pack(Engine *engine, const Chain *chain) {
                    chain->out_panels);
     }
 #pragma omp parallel for num_threads(engine->threads) schedule(static)
-    for (int slot = -1; slot < chain->gate->n_slots; slot++) {
+    for (int slot = -1; slot < slot_count(chain); slot++) {
         pack_slot_in(chain, slot);
         pack_slot_sigma(chain, slot);
         if (chain->output.data) pack_slot_out(chain, slot);
@@ -473,7 +483,7 @@ static double count_bytes(const GatedShape *shape, const Gate *gate, Activation 
 }
 
 void engine_gated_forward(Engine *engine, const GatedShape *shape, const Gate *gate, const GatedWeights *w,
-                          Activation x, Activation a, Activation y, EnginePack *weights) {
+                          Activation x, Activation a, Activation y, bool accumulate, EnginePack *weights) {
     engine_profile_begin(engine);
     Chain chain = {.shape = shape,
                    .gate = gate,
@@ -483,7 +493,8 @@ void engine_gated_forward(Engine *engine, const GatedShape *shape, const Gate *g
                    .input = x,
                    .raw = a,
                    .bias = w->bias,
-                   .output = y};
+                   .output = y,
+                   .accumulate = accumulate};
     run_chain(engine, &chain, weights, engine->scratch);
     engine_profile_end(engine, KERNEL_GATED_FORWARD, 2 * count_products(shape, gate, (double)shape->m1 + shape->m2),
                        count_bytes(shape, gate, x, a, y));
@@ -505,7 +516,7 @@ void engine_gated_backward(Engine *engine, const GatedShape *shape, const Gate *
                    .sigma = {w->s, w->tailor_s, 1},
                    .input = dy,
                    .raw = kept,
-                   .other = dw->U || tailors ? a : (Activation){0},
+                   .other = dw->s || tailors ? a : (Activation){0},
                    .products = products,
                    .output = dx,
                    .slope = x,
@@ -524,9 +535,9 @@ void engine_gated_backward(Engine *engine, const GatedShape *shape, const Gate *
         of[i].tailors = (ReduceTailors){.gate = gate, .n = shape->n_tailor, .rows = shape->rows, .scale = w->tailor_s};
         of[i].tailors.G = i == 0 ? w->tailor_U : w->tailor_V;
     }
-    if (dx.data || dw->U || tailors) run_chain(engine, &chain, NULL, scratch);
+    if (dx.data || dw->U || dw->s || tailors) run_chain(engine, &chain, NULL, scratch);
+    if (dw->s || tailors) add_products(&chain, dw->s, w->tailor_s);
     if (dw->U || tailors) {
-        add_products(&chain, dw->s, w->tailor_s);
         reduce(engine, 2, of, scratch);
     } else if (dw->bias) {
         reduce(engine, 1, &of[1], scratch);

@@ -10,6 +10,7 @@ static const char *const names[N_KERNELS] = {
     [KERNEL_LINEAR_BACKWARD] = "linear backward",
     [KERNEL_GATED_FORWARD] = "gated forward",
     [KERNEL_GATED_BACKWARD] = "gated backward",
+    [KERNEL_ADAPTER] = "adapter",
     [KERNEL_ATTENTION_FORWARD] = "attention forward",
     [KERNEL_ATTENTION_BACKWARD] = "attention backward",
     [KERNEL_NORM] = "norm",

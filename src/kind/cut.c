@@ -71,6 +71,11 @@ KinditStatus cut_create(Model **out, const Model *full, const Energy *energy, co
     DitConfig config = full->dit->config;
     const int most = energy->n_learngene > energy->n_tailor ? energy->n_learngene : energy->n_tailor;
     int *kept;
+    if (config.adapter.kind != ADAPTER_NONE)
+        return context_fail(
+            full->ctx, KINDIT_ERROR_ARGUMENT,
+            "the model has an adapter (%s) for all of its learngene: merge it first, with `kindit merge`",
+            adapter_name(config.adapter.kind));
     config.n_classes = cut->n_classes;
     config.n_learngene = cut->n_learngene;
     config.n_tailor = cut->n_tailor;

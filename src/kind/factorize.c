@@ -15,9 +15,9 @@ typedef struct Factorize {
     const Model *model;
     const Dit *from, *to;
     Host source, result;
-    float *W;                          // (m2, m1) of the largest matrix
-    double *matrix, *left, *s, *right; // the same, its decomposition
-    double kept;                       // sum over the matrices so far
+    double *W, *matrix;       // (m2, m1) of the largest matrix: the source's, and what is decomposed
+    double *left, *s, *right; // its decomposition
+    double kept;              // sum over the matrices so far
 } Factorize;
 
 static float *tailor_of(const Host *host, const Dit *dit, int c) {
@@ -108,7 +108,7 @@ static KinditStatus factorize_linear(Factorize *f, const Linear *linear) {
     const size_t n = (size_t)linear->m1 * (size_t)linear->m2;
     int first_row;
     const Linear *from = find_source(f, linear, &first_row);
-    from->kind->merge(from, f->source.shared, NULL, f->W);
+    TRY(from->kind->merge(from, f->model->ctx, f->source.shared, NULL, f->W));
     for (size_t i = 0; i < n; i++) f->matrix[i] = f->W[(size_t)first_row * (size_t)linear->m1 + i];
     KinditStatus status = svd_compute(f->model->ctx, linear->m2, linear->m1, f->matrix, f->left, f->s, f->right);
     if (status) return context_prefix(f->model->ctx, status, linear->name);
@@ -195,6 +195,10 @@ static void factorize_close(Factorize *f) {
 
 static KinditStatus check(const Model *model, int n_learngene, int n_tailor) {
     const DitConfig *config = &model->dit->config;
+    if (config->adapter.kind != ADAPTER_NONE)
+        return context_fail(model->ctx, KINDIT_ERROR_ARGUMENT,
+                            "the model has an adapter (%s): merge it first, with `kindit merge`",
+                            adapter_name(config->adapter.kind));
     if (config->factored) {
         if (n_learngene <= config->n_learngene && n_tailor == config->n_tailor) return KINDIT_OK;
         return context_fail(model->ctx, KINDIT_ERROR_ARGUMENT,

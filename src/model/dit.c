@@ -19,6 +19,18 @@ static Linear dit_linear(const LinearKind *kind, const DitConfig *config, int ro
                     .init = init};
 }
 
+// One of a block's six matrices: with the adapter, if there is one.
+static Linear dit_matrix(const Dit *dit, int m1, int m2) {
+    const DitConfig *config = &dit->config;
+    const LinearKind *kind = config->factored ? &linear_factored : &linear_dense;
+    Linear linear = dit_linear(kind, config, dit_config_tokens(config), m1, m2, LINEAR_INIT_XAVIER);
+    if (config->adapter.kind == ADAPTER_NONE) return linear;
+    linear.base = linear.kind;
+    linear.kind = adapter_linear_kind(config->adapter.kind);
+    linear.adapter = &config->adapter;
+    return linear;
+}
+
 static KinditStatus dit_declare(Dit *dit, Linear *linear, const char *format, int block) {
     snprintf(linear->name, sizeof linear->name, format, block); // formats below are literals of this file
     linear->index = dit->n_linears;
@@ -29,27 +41,26 @@ static KinditStatus dit_declare(Dit *dit, Linear *linear, const char *format, in
 static KinditStatus dit_declare_block(Dit *dit, int i) {
     const DitConfig *config = &dit->config;
     DitBlock *block = &dit->blocks[i];
-    int D = config->width, H = config->width * config->mlp_ratio, T = dit_config_tokens(config);
-    const LinearKind *kind = config->factored ? &linear_factored : &linear_dense;
+    int D = config->width, H = config->width * config->mlp_ratio;
     const LinearKind *adaln_kind = config->factor_adaln ? &linear_factored : &linear_dense;
 
     block->adaln = dit_linear(adaln_kind, config, 1, D, 6 * D, LINEAR_INIT_ZERO);
     TRY(dit_declare(dit, &block->adaln, "blocks.%d.adaLN_modulation.1", i));
     if (config->fused_qkv) {
-        block->q = dit_linear(kind, config, T, D, 3 * D, LINEAR_INIT_XAVIER);
+        block->q = dit_matrix(dit, D, 3 * D);
         TRY(dit_declare(dit, &block->q, "blocks.%d.attn.qkv", i));
     } else {
-        block->q = block->k = block->v = dit_linear(kind, config, T, D, D, LINEAR_INIT_XAVIER);
+        block->q = block->k = block->v = dit_matrix(dit, D, D);
         block->q.fan_out = block->k.fan_out = block->v.fan_out = 3 * D;
         TRY(dit_declare(dit, &block->q, "blocks.%d.attn.q", i));
         TRY(dit_declare(dit, &block->k, "blocks.%d.attn.k", i));
         TRY(dit_declare(dit, &block->v, "blocks.%d.attn.v", i));
     }
-    block->o = dit_linear(kind, config, T, D, D, LINEAR_INIT_XAVIER);
+    block->o = dit_matrix(dit, D, D);
     TRY(dit_declare(dit, &block->o, "blocks.%d.attn.proj", i));
-    block->in = dit_linear(kind, config, T, D, H, LINEAR_INIT_XAVIER);
+    block->in = dit_matrix(dit, D, H);
     TRY(dit_declare(dit, &block->in, "blocks.%d.mlp.fc1", i));
-    block->out = dit_linear(kind, config, T, H, D, LINEAR_INIT_XAVIER);
+    block->out = dit_matrix(dit, H, D);
     return dit_declare(dit, &block->out, "blocks.%d.mlp.fc2", i);
 }
 
@@ -106,10 +117,11 @@ KinditStatus dit_create(Dit **out, KinditContext *ctx, const DitConfig *config) 
     TRY(memory_alloc(ctx, 1, sizeof *dit, &dit));
     dit->ctx = ctx;
     dit->config = *config;
-    if (!config->factored) dit->config.fused_qkv = true; // as DiT
+    if (!config->factored) dit->config.fused_qkv = config->adapter.kind == ADAPTER_NONE; // as DiT
     KinditStatus status = memory_alloc(ctx, (size_t)config->depth, sizeof *dit->blocks, &dit->blocks);
     if (!status) status = memory_alloc(ctx, 5 + 7 * (size_t)config->depth, sizeof *dit->linears, &dit->linears);
     if (!status) status = dit_declare_all(dit);
+    if (config->adapter.kind != ADAPTER_NONE) params_freeze(&dit->layout, ROLE_SHARED | ROLE_LEARNGENE);
     if (status) dit_close(&dit);
     *out = dit;
     return status;
@@ -125,7 +137,11 @@ void dit_close(Dit **dit) {
 
 // Initial values of the shared vector (class_index < 0) or of one tailor, in host memory.
 static void dit_init_vector(const Dit *dit, uint64_t seed, int class_index, float *vector) {
-    for (int i = 0; i < dit->n_linears; i++) dit->linears[i]->kind->init(dit->linears[i], seed, class_index, vector);
+    for (int i = 0; i < dit->n_linears; i++) {
+        const Linear *linear = dit->linears[i];
+        if (linear->base) linear->base->init(linear, seed, class_index, vector);
+        linear->kind->init(linear, seed, class_index, vector);
+    }
     const ParamSpec *label = &dit->layout.specs[dit->label];
     size_t n = label->row * (size_t)(class_index < 0 ? label->shape[0] : label->tailor_rows);
     float *rows = vector + (class_index < 0 ? label->shared_offset : label->tailor_offset);
@@ -134,6 +150,11 @@ static void dit_init_vector(const Dit *dit, uint64_t seed, int class_index, floa
             .seed = seed, .sample = (uint64_t)dit->label, .step = (uint32_t)(class_index + 1), .purpose = RNG_INIT},
         rows, n);
     for (size_t i = 0; i < n; i++) rows[i] *= LINEAR_INIT_STD;
+}
+
+void dit_init_adapters(const Dit *dit, uint64_t seed, float *vector) {
+    for (int i = 0; i < dit->n_linears; i++)
+        if (dit->linears[i]->base) dit->linears[i]->kind->init(dit->linears[i], seed, -1, vector);
 }
 
 KinditStatus dit_init_tailor(const Dit *dit, float *tailor, Engine *engine, int class_index, uint64_t seed) {

@@ -29,6 +29,7 @@ typedef struct DitConfig {
     bool fused_qkv, factor_adaln; // the accounting of Table 1; both false: Section 3.2's six matrices
     int n_learngene, n_tailor;    // N_G, N_T per class; 0 when not factored
     int n_classes;
+    AdapterConfig adapter; // of each block's q, k, v, o, in, out, which are then apart; kind ADAPTER_NONE: none
     // Where DiTs of other programs compute otherwise; both are as in the original DiT by default.
     int time_shift;      // time frequency i is 10000^(-i / (128 - time_shift)); diffusers: 1
     double mlp_norm_eps; // of the norm before each MLP alone: diffusers' norm_eps
@@ -67,12 +68,15 @@ typedef struct Dit {
     int label; // parameter index of y_embedder.embedding_table.weight
 } Dit;
 
+// With an adapter all else but the labels is frozen: adapters give no gradient to what they ride on.
 KinditStatus dit_create(Dit **out, KinditContext *ctx, const DitConfig *config);
 void dit_close(Dit **dit);
 
 // Initial values: DiT's (Xavier-uniform, normal 0.02 for labels and time MLP, zero adaLN and final layer), factored
 // layers as kind of linear says. `params` is allocated already. Tailor c's numbers depend on the seed and c only.
 KinditStatus dit_init(const Dit *dit, ParamSet *params, uint64_t seed);
+// Of the adapters' tensors alone, in host memory: `vector` is a shared one that has the rest.
+void dit_init_adapters(const Dit *dit, uint64_t seed, float *vector);
 KinditStatus dit_init_tailor(const Dit *dit, float *tailor /* engine memory */, Engine *engine, int class_index,
                              uint64_t seed);
 

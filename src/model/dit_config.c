@@ -79,9 +79,16 @@ KinditStatus dit_config_check(const DitConfig *config, KinditContext *ctx) {
         return context_fail(ctx, KINDIT_ERROR_ARGUMENT,
                             "model config: width %d must be a multiple of 4 (2-D positions) and of heads %d",
                             config->width, config->heads);
-    if (config->classifier && (config->factored || config->learn_sigma || config->n_classes < 2))
+    const AdapterBase base = {config->factored, config->width, config->n_tailor};
+    TRY(adapter_check(&config->adapter, ctx, &base));
+    if (config->adapter.kind != ADAPTER_NONE && config->fused_qkv)
         return context_fail(ctx, KINDIT_ERROR_ARGUMENT,
-                            "model config: a classifier is dense, without learned sigma and of 2 classes at least");
+                            "model config: fused_qkv: with an adapter q, k and v are apart: expected false");
+    const bool adapted = config->adapter.kind != ADAPTER_NONE;
+    if (config->classifier && (config->factored || adapted || config->learn_sigma || config->n_classes < 2))
+        return context_fail(ctx, KINDIT_ERROR_ARGUMENT,
+                            "model config: a classifier is dense, without adapter or learned sigma, and of 2 classes "
+                            "at least");
     if (!config->factored) {
         if (config->n_learngene || config->n_tailor || config->factor_adaln)
             return context_fail(ctx, KINDIT_ERROR_ARGUMENT,

@@ -19,12 +19,12 @@ static Pass dit_pass(const Dit *dit, DitWorkspace *w, const float *shared, float
 
 static void linear_forward(const Pass *p, const Linear *linear, Activation x, Activation saved, Activation y) {
     EnginePack *pack = p->w->packs ? &p->w->packs[linear->index] : NULL;
-    linear->kind->forward(linear, p->engine, p->gate, p->shared, x, saved, y, pack);
+    linear->kind->forward(linear, p->engine, p->gate, p->shared, x, saved, p->w->work, y, pack);
 }
 
 static void linear_backward(const Pass *p, const Linear *linear, Activation x, Activation saved, Activation dy,
                             Activation dx, bool accumulate) {
-    linear->kind->backward(linear, p->engine, p->gate, p->shared, x, saved, dy, dx, accumulate, p->dshared);
+    linear->kind->backward(linear, p->engine, p->gate, p->shared, x, saved, p->w->work, dy, dx, accumulate, p->dshared);
 }
 
 // The conditioning path and the two ends of the model: dense layers (which save nothing) between fp32 buffers.

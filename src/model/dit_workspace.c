@@ -91,6 +91,16 @@ static int most_slots(const Dit *dit, int max_batch, DitMode mode) {
     return most < dit->config.n_classes ? most : dit->config.n_classes;
 }
 
+// The most that any linear works in.
+static size_t work_size(const Dit *dit, size_t B) {
+    size_t most = 0;
+    for (int i = 0; i < dit->n_linears; i++) {
+        const Linear *linear = dit->linears[i];
+        if (linear->kind->work) most = larger(most, linear->kind->work(linear, (int)B));
+    }
+    return most;
+}
+
 // packs NULL: only measures.
 static void plan_packs(Plan *plan, const Dit *dit, size_t B, DitMode mode, EnginePack *packs) {
     for (int i = 0; i < dit->n_linears; i++) {
@@ -120,6 +130,7 @@ static size_t plan_workspace(const Dit *dit, size_t B, DitMode mode, float *base
     w->norm = plan_activation(&plan, mode.type, N * D);
     w->mean = plan_take(&plan, N);
     w->rstd = plan_take(&plan, N);
+    w->work = plan_take(&plan, work_size(dit, B));
     w->out_patches = plan_take(&plan, config->classifier ? 0 : N * pp * (size_t)dit_config_out_channels(config));
     w->features = plan_take(&plan, config->classifier ? B * D : 0);
     w->dfeatures = plan_take(&plan, config->classifier && mode.training ? B * D : 0);

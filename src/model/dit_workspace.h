@@ -31,6 +31,7 @@ struct DitWorkspace {
     BlockActivations *blocks; // [depth]
     EnginePack *packs;        // [linears], or NULL without mode.pack and mode.int8
     int n_packs;
+    float *work;          // of the linear at hand
     float *position;      // (T, D) sin-cos table
     float *patches;       // (N, C p p)
     float *frequencies;   // (B, 256) of the timestep

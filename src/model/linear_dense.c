@@ -50,16 +50,17 @@ static size_t dense_pack(const Linear *linear, int n_slots) {
 }
 
 static void dense_forward(const Linear *linear, Engine *engine, const Gate *gate, const float *shared, Activation x,
-                          Activation saved, Activation y, EnginePack *pack) {
-    (void)saved;
+                          Activation saved, float *work, Activation y, EnginePack *pack) {
+    (void)saved, (void)work;
     engine_linear_forward(engine, gate->n_samples * linear->rows, linear->m1, linear->m2, x,
                           shared + dense_offset(linear, DENSE_WEIGHT), shared + dense_offset(linear, DENSE_BIAS), y,
                           pack);
 }
 
 static void dense_backward(const Linear *linear, Engine *engine, const Gate *gate, const float *shared, Activation x,
-                           Activation saved, Activation dy, Activation dx, bool accumulate, float *dshared) {
-    (void)saved;
+                           Activation saved, float *work, Activation dy, Activation dx, bool accumulate,
+                           float *dshared) {
+    (void)saved, (void)work;
     engine_linear_backward(engine, gate->n_samples * linear->rows, linear->m1, linear->m2, x,
                            shared + dense_offset(linear, DENSE_WEIGHT), dy, dx, accumulate,
                            params_gradient(linear->layout, linear->param[DENSE_WEIGHT], dshared),
@@ -71,10 +72,12 @@ static double dense_flops(const Linear *linear, double tailor_components) {
     return 2.0 * linear->m1 * linear->m2;
 }
 
-static void dense_merge(const Linear *linear, const float *shared, const float *tailor, float *W) {
-    (void)tailor;
+static KinditStatus dense_merge(const Linear *linear, KinditContext *ctx, const float *shared, const float *tailor,
+                                double *W) {
+    (void)ctx, (void)tailor;
     const float *from = shared + dense_offset(linear, DENSE_WEIGHT);
     for (size_t i = 0; i < (size_t)linear->m1 * (size_t)linear->m2; i++) W[i] = from[i];
+    return KINDIT_OK;
 }
 
 const LinearKind linear_dense = {

@@ -11,6 +11,7 @@
 // A layer that DiT starts at zero starts with V = 0, so that U and s move once V does.
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "model/linear.h"
 
@@ -95,14 +96,17 @@ static GatedWeights factored_weights(const Linear *linear, const float *shared) 
 }
 
 static void factored_forward(const Linear *linear, Engine *engine, const Gate *gate, const float *shared, Activation x,
-                             Activation saved, Activation y, EnginePack *pack) {
+                             Activation saved, float *work, Activation y, EnginePack *pack) {
+    (void)work;
     GatedShape shape = factored_shape(linear);
     GatedWeights weights = factored_weights(linear, shared);
-    engine_gated_forward(engine, &shape, gate, &weights, x, saved, y, pack);
+    engine_gated_forward(engine, &shape, gate, &weights, x, saved, y, false, pack);
 }
 
 static void factored_backward(const Linear *linear, Engine *engine, const Gate *gate, const float *shared, Activation x,
-                              Activation saved, Activation dy, Activation dx, bool accumulate, float *dshared) {
+                              Activation saved, float *work, Activation dy, Activation dx, bool accumulate,
+                              float *dshared) {
+    (void)work;
     GatedShape shape = factored_shape(linear);
     GatedWeights weights = factored_weights(linear, shared);
     GatedGradients gradients = {
@@ -118,31 +122,26 @@ static double factored_flops(const Linear *linear, double tailor_components) {
     return 2.0 * (linear->n_learngene + tailor_components) * (linear->m1 + 1.0 + linear->m2); // x U, sigma, V
 }
 
-enum { MERGE_BLOCK = 256 };
-
-// sums[0 .. n-1] += columns i .. i + n - 1 of row j of U diag(s) V, component-major.
-static void factored_add_components(const Linear *linear, int rows, const float *u, const float *s, const float *v,
-                                    int j, int i, int n, double *sums) {
-    for (int k = 0; k < rows; k++) {
-        double scale = (double)s[k] * v[(size_t)k * (size_t)linear->m2 + (size_t)j];
-        const float *row = u + (size_t)k * (size_t)linear->m1 + i;
-        for (int x = 0; x < n; x++) sums[x] += scale * row[x];
-    }
+// A row of W at a time, which stays in cache while all components are added to it.
+void linear_add_components(const Linear *linear, int n, const float *u, const float *s, const float *v, double *W) {
+    const size_t m1 = (size_t)linear->m1, m2 = (size_t)linear->m2;
+    for (size_t j = 0; j < m2; j++)
+        for (size_t k = 0; k < (size_t)n; k++) {
+            const double scale = (double)s[k] * v[k * m2 + j];
+            for (size_t i = 0; i < m1; i++) W[j * m1 + i] += scale * u[k * m1 + i];
+        }
 }
 
-// Summed in double and rounded once.
-static void factored_merge(const Linear *linear, const float *shared, const float *tailor, float *W) {
+static KinditStatus factored_merge(const Linear *linear, KinditContext *ctx, const float *shared, const float *tailor,
+                                   double *W) {
     GatedWeights w = factored_weights(linear, shared);
-    for (int j = 0; j < linear->m2; j++)
-        for (int i = 0; i < linear->m1; i += MERGE_BLOCK) {
-            double sums[MERGE_BLOCK] = {0};
-            int n = linear->m1 - i < MERGE_BLOCK ? linear->m1 - i : MERGE_BLOCK;
-            factored_add_components(linear, linear->n_learngene, w.U, w.s, w.V, j, i, n, sums);
-            if (tailor)
-                factored_add_components(linear, linear->n_tailor, tailor + w.tailor_U, tailor + w.tailor_s,
-                                        tailor + w.tailor_V, j, i, n, sums);
-            for (int x = 0; x < n; x++) W[(size_t)j * (size_t)linear->m1 + (size_t)(i + x)] = (float)sums[x];
-        }
+    (void)ctx;
+    memset(W, 0, (size_t)linear->m1 * (size_t)linear->m2 * sizeof *W);
+    linear_add_components(linear, linear->n_learngene, w.U, w.s, w.V, W);
+    if (tailor)
+        linear_add_components(linear, linear->n_tailor, tailor + w.tailor_U, tailor + w.tailor_s, tailor + w.tailor_V,
+                              W);
+    return KINDIT_OK;
 }
 
 const LinearKind linear_factored = {

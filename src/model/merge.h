@@ -10,4 +10,10 @@
 // null label sees the class's matrices too; the factored model's shuts the tailor. A dense model is an argument error.
 KinditStatus model_merge(Model **out, const Model *model, int class_index);
 
+// *out = the dense model, of the same classes, that an adapted model is: W and what its adapter makes of it, summed in
+// double and rounded once. A model without an adapter is an argument error.
+KinditStatus model_merge_adapter(Model **out, const Model *model);
+// The same without what its adapter makes of it.
+KinditStatus model_strip_adapter(Model **out, const Model *model);
+
 #endif

@@ -6,10 +6,10 @@
 #include "base/json.h"
 #include "model/model_file.h"
 
-// Format 2: weights in few bits, or a DiT that computes as another program's; 3: a classifier. Older readers would not
-// know.
-enum { FORMAT_PLAIN = 1, FORMAT_EXTENDED = 2, FORMAT_CLASSIFIER = 3, NEWEST_FORMAT = FORMAT_CLASSIFIER };
-static const char time_shift_key[] = "time_shift", mlp_norm_eps_key[] = "mlp_norm_eps";
+// What readers of an earlier format would not know: 2, weights in few bits, or a DiT that computes as another
+// program's; 3, adapters and classifiers.
+enum { FORMAT_PLAIN = 1, FORMAT_NUMERICS = 2, FORMAT_PARTS = 3, NEWEST_FORMAT = FORMAT_PARTS };
+static const char time_shift_key[] = "time_shift", mlp_norm_eps_key[] = "mlp_norm_eps", adapter_key[] = "adapter";
 static const char head_key[] = "head", head_type[] = "classes", head_pool[] = "mean";
 
 typedef struct ConfigField {
@@ -155,6 +155,8 @@ static KinditStatus parse_fields(const cJSON *json, KinditContext *ctx, const ch
     }
     for (int i = 0; i < N_BOOL_FIELDS; i++)
         TRY(json_get_bool(json, ctx, where, bool_fields[i].key, (bool *)((char *)config + bool_fields[i].offset)));
+    const cJSON *adapter = cJSON_GetObjectItemCaseSensitive(json, adapter_key);
+    if (adapter) TRY(adapter_parse(adapter, ctx, where, &config->adapter));
     TRY(parse_head(json, ctx, where, config));
     return parse_numerics(json, ctx, where, config);
 }
@@ -174,6 +176,8 @@ const char *model_config_difference(const DitConfig *a, const DitConfig *b, int 
     }
     *of_a = a->classifier, *of_b = b->classifier;
     if (*of_a != *of_b) return head_key;
+    *of_a = (int)a->adapter.kind, *of_b = (int)b->adapter.kind;
+    if (*of_a != *of_b) return adapter_key;
     *of_a = a->time_shift, *of_b = b->time_shift;
     return *of_a != *of_b ? time_shift_key : NULL;
 }
@@ -220,8 +224,16 @@ static bool build_head(cJSON *document, const DitConfig *config) {
 }
 
 static int format_of(const DitConfig *config) {
-    if (config->classifier) return FORMAT_CLASSIFIER;
-    return config->time_shift == 0 && config->mlp_norm_eps == DIT_NORM_EPS ? FORMAT_PLAIN : FORMAT_EXTENDED;
+    if (config->classifier || config->adapter.kind != ADAPTER_NONE) return FORMAT_PARTS;
+    return config->time_shift == 0 && config->mlp_norm_eps == DIT_NORM_EPS ? FORMAT_PLAIN : FORMAT_NUMERICS;
+}
+
+static bool build_adapter(cJSON *document, const DitConfig *config) {
+    if (config->adapter.kind == ADAPTER_NONE) return true;
+    cJSON *adapter = adapter_build(&config->adapter);
+    if (cJSON_AddItemToObject(document, adapter_key, adapter)) return true;
+    cJSON_Delete(adapter);
+    return false;
 }
 
 static bool build_fields(cJSON *document, const DitConfig *config) {
@@ -235,7 +247,7 @@ static bool build_fields(cJSON *document, const DitConfig *config) {
         bool value = *(const bool *)((const char *)config + bool_fields[i].offset);
         if (!cJSON_AddBoolToObject(document, bool_fields[i].key, value)) return false;
     }
-    return build_head(document, config) && build_numerics(document, config);
+    return build_head(document, config) && build_adapter(document, config) && build_numerics(document, config);
 }
 
 KinditStatus model_config_build(cJSON **out, KinditContext *ctx, const DitConfig *config, const ModelClass *classes) {
@@ -252,8 +264,12 @@ KinditStatus model_config_build(cJSON **out, KinditContext *ctx, const DitConfig
     return KINDIT_OK;
 }
 
-static bool is_of_the_file(const char *key) {
-    return strcmp(key, "sha256") == 0 || strcmp(key, "storage") == 0;
+// Of the file, or of the structure, which has such a key only where it is not as usual.
+static bool is_anew(const char *key) {
+    static const char *const keys[] = {"sha256", "storage", time_shift_key, mlp_norm_eps_key, adapter_key};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        if (strcmp(key, keys[i]) == 0) return true;
+    return false;
 }
 
 KinditStatus model_config_merge(cJSON **out, KinditContext *ctx, const cJSON *base, const DitConfig *config,
@@ -261,7 +277,7 @@ KinditStatus model_config_merge(cJSON **out, KinditContext *ctx, const cJSON *ba
     TRY(model_config_build(out, ctx, config, classes));
     const cJSON *item;
     cJSON_ArrayForEach(item, base) {
-        if (cJSON_GetObjectItemCaseSensitive(*out, item->string) || is_of_the_file(item->string)) continue;
+        if (cJSON_GetObjectItemCaseSensitive(*out, item->string) || is_anew(item->string)) continue;
         cJSON *copy = cJSON_Duplicate(item, true);
         if (cJSON_AddItemToObject(*out, item->string, copy)) continue;
         cJSON_Delete(copy);
@@ -275,8 +291,9 @@ KinditStatus model_config_merge(cJSON **out, KinditContext *ctx, const cJSON *ba
 KinditStatus model_config_for_file(cJSON **out, KinditContext *ctx, const cJSON *base, const DitConfig *config,
                                    const ModelClass *classes, StorageType type) {
     TRY(model_config_merge(out, ctx, base, config, classes));
-    if ((type == STORAGE_INT8 || type == STORAGE_INT4) && !config->classifier)
-        cJSON_SetNumberValue(cJSON_GetObjectItemCaseSensitive(*out, "format"), FORMAT_EXTENDED);
+    cJSON *format = cJSON_GetObjectItemCaseSensitive(*out, "format");
+    if ((type == STORAGE_INT8 || type == STORAGE_INT4) && format->valuedouble < FORMAT_NUMERICS)
+        cJSON_SetNumberValue(format, FORMAT_NUMERICS);
     if (cJSON_AddStringToObject(*out, "storage", storage_name(type))) return KINDIT_OK;
     cJSON_Delete(*out);
     *out = NULL;

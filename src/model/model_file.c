@@ -32,7 +32,7 @@ KinditStatus model_open_classifier(Model **out, KinditContext *ctx, Engine *engi
 static KinditStatus create(Model *model, const DitConfig *config, const ModelClass *classes, const cJSON *base,
                            unsigned frozen) {
     TRY(dit_create(&model->dit, model->ctx, config));
-    params_freeze(&model->dit->layout, frozen);
+    if (frozen) params_freeze(&model->dit->layout, frozen);
     TRY(model_config_merge(&model->config, model->ctx, base, &model->dit->config, classes));
     TRY(memory_alloc(model->ctx, (size_t)config->n_classes, sizeof *classes, &model->classes));
     if (config->n_classes) memcpy(model->classes, classes, (size_t)config->n_classes * sizeof *classes);

@@ -41,7 +41,8 @@ KinditStatus model_open(Model **out, KinditContext *ctx, Engine *engine, const c
 // The same for a classifier, with all of its classes; other models are refused.
 KinditStatus model_open_classifier(Model **out, KinditContext *ctx, Engine *engine, const char *path);
 // A new model, all of its weights zero. `base`: a config document whose other keys (training settings, keys of others)
-// it keeps, or NULL. `frozen`: roles whose shared rows are not to be trained (params_freeze), 0 for none.
+// it keeps, or NULL. `frozen`: roles whose shared rows are not to be trained (params_freeze), 0 for those that
+// dit_create freezes.
 KinditStatus model_create_blank(Model **out, KinditContext *ctx, Engine *engine, const DitConfig *config,
                                 const ModelClass *classes, const cJSON *base, unsigned frozen);
 // A new model with initial weights.

@@ -19,7 +19,8 @@
 typedef enum ParamRole { // bits, so that several can be named at once
     ROLE_SHARED = 1,     // biases, embeddings, adaLN, ...: trained with the learngene, shipped with it
     ROLE_LEARNGENE = 2,  // class-agnostic components, with the tailors' rows of the same tensor
-    ROLE_LABELS = 4      // the label table: a row of each tailor and the null row, or all rows of a dense model
+    ROLE_LABELS = 4,     // the label table: a row of each tailor and the null row, or all rows of a dense model
+    ROLE_ADAPTER = 8     // what a fine-tuning method adds beside frozen weights
 } ParamRole;
 
 enum { PARAM_MAX_DIMS = 4, PARAM_NAME_SIZE = 96 };

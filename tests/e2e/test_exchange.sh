@@ -35,7 +35,7 @@ expect_in "$scratch/err" "config.json"
 [ ! -e "$scratch/x" ] || fail "a refused import left something"
 
 expect_code 2 "$KINDIT" export "$scratch/run" --class 1 -o "$scratch/x"
-expect_in "$scratch/err" "--to dit or --to diffusers"
+expect_in "$scratch/err" "--to dit, --to diffusers or --to peft"
 expect_code 2 "$KINDIT" export "$scratch/run" --to dit -o "$scratch/x"
 expect_in "$scratch/err" "choose one class"
 expect_code 2 "$KINDIT" export "$scratch/run" --class 0,1 --to dit -o "$scratch/x"

@@ -21,6 +21,7 @@ static const Case cases[] = {
     {{100, 33, 24, 17, 1}, 3, 2, {1, -1, 0}},              // N_T = 1, samples longer than a tile
     {{130, 16, 200, 66, 4}, 2, 2, {1, 0}},                 // tiles of uneven length
     {{7, 24, 30, 9, 0}, 3, 0, {-1, -1, -1}},               // N_T = 0
+    {{7, 24, 30, 9, 0}, 4, 3, {0, 2, -1, 1}},              // the same, with slots that hold other layers' tailors
     {{20, 24, 30, 0, 3}, 4, 2, {0, -1, 1, 0}},             // N_G = 0
     {{20, 24, 30, 11, 2}, 3, 0, {-1, -1, -1}},             // all null
     {{20, 24, 30, 8, 2}, 3, 2, {1, -1, 1}},                // slot 0 open but used by no sample
@@ -106,7 +107,8 @@ static void run_engine_as(Engine *engine, const Case *c, Layer *l, const Types *
     Activation x = numbers_as(&l->x, types->x), a = numbers_as(&l->a, types->a), dx = numbers_as(&l->dx, types->dx);
     x.gelu = types->gelu;
     if (want.learngene) dw.U = l->dU.f, dw.s = l->ds.f, dw.V = l->dV.f;
-    engine_gated_forward(engine, &c->shape, &gate, &w, x, a, numbers_as(&l->y, types->y), NULL);
+    engine_gated_forward(engine, &c->shape, &gate, &w, x, a, numbers_as(&l->y, types->y), want.accumulate && !want.bias,
+                         NULL);
     engine_gated_backward(engine, &c->shape, &gate, &w, x, a, numbers_as(&l->dy, types->dy),
                           want.dx ? dx : (Activation){0}, want.accumulate, &dw);
     numbers_fetch(&l->a, types->a);
@@ -147,11 +149,13 @@ static void run_twin_as(const Case *c, Layer *l, const Types *types, Wanted want
                            .tailor_U = l->tailor_U,
                            .tailor_s = l->tailor_s,
                            .tailor_V = l->tailor_V};
-    Numbers read = numbers_zero(l->x.n), dread = numbers_zero(l->x.n);
+    Numbers read = numbers_zero(l->x.n), dread = numbers_zero(l->x.n), before = numbers_zero(l->y.n);
+    memcpy(before.d, l->y.d, l->y.n * sizeof(double));
     memcpy(read.d, l->x.d, l->x.n * sizeof(double));
     if (types->gelu) plain_gelu_forward_f64(l->x.n, l->x.d, read.d);
     if (want.learngene) dw.U = l->dU.d, dw.s = l->ds.d, dw.V = l->dV.d;
     plain_gated_forward_f64(&c->shape, c->n_samples, c->slot, &of_x, read.d, l->a.d, l->y.d);
+    for (size_t i = 0; i < l->y.n && want.accumulate && !want.bias; i++) l->y.d[i] += before.d[i];
     // Backward is given what forward kept: a stored `a` may lie one rounding from the twin's.
     for (size_t i = 0; i < l->a.n && types->a == ENGINE_BF16; i++) rounded.a.d[i] = l->a.f[i];
     plain_gated_backward_f64(&c->shape, c->n_samples, c->slot, &of_dy, read.d,
@@ -161,6 +165,7 @@ static void run_twin_as(const Case *c, Layer *l, const Types *types, Wanted want
     for (size_t i = 0; i < l->dx.n && want.dx; i++) l->dx.d[i] = (want.accumulate ? l->dx.d[i] : 0) + dread.d[i];
     numbers_free(&read);
     numbers_free(&dread);
+    numbers_free(&before);
     layer_free(&rounded);
 }
 
@@ -296,6 +301,31 @@ static void test_absent_class_is_untouched(void **state) {
     engine_close(&engine);
 }
 
+// Sigma's gradient without those of U and V, and theirs without sigma's.
+static void test_sigma_apart(void **state) {
+    (void)state;
+    Case c = {{70, 24, 30, 11, 0}, 4, 0, {-1, -1, -1, -1}};
+    KinditContext ctx;
+    Engine *engine = engine_with_threads(&ctx, 2, engine_gated_scratch(&c.shape, c.n_samples, c.n_slots));
+    Layer all, part;
+    layer_random(&all, &c);
+    layer_random(&part, &c);
+    run_engine(engine, &c, &all, everything);
+    const Gate gate = {c.n_samples, 0, c.slot, NULL, NULL};
+    const GatedWeights w = {.U = part.U.f, .s = part.s.f, .V = part.V.f};
+    const Activation x = activation_f32(part.x.f), a = activation_f32(all.a.f), dy = activation_f32(part.dy.f);
+    engine_gated_backward(engine, &c.shape, &gate, &w, x, a, dy, (Activation){0}, false,
+                          &(GatedGradients){.s = part.ds.f});
+    assert_same(&all.ds, &part.ds);
+    engine_gated_backward(engine, &c.shape, &gate, &w, x, a, dy, (Activation){0}, false,
+                          &(GatedGradients){.U = part.dU.f, .V = part.dV.f});
+    assert_same(&all.dU, &part.dU);
+    assert_same(&all.dV, &part.dV);
+    layer_free(&all);
+    layer_free(&part);
+    engine_close(&engine);
+}
+
 static void test_null_label_keeps_zero_tail(void **state) {
     (void)state;
     Case c = {{6, 24, 30, 11, 2}, 2, 1, {-1, 0}};
@@ -394,6 +424,7 @@ int main(void) {
         cmocka_unit_test(test_threads_change_no_bit),
         cmocka_unit_test(test_samples_are_independent),
         cmocka_unit_test(test_absent_class_is_untouched),
+        cmocka_unit_test(test_sigma_apart),
         cmocka_unit_test(test_null_label_keeps_zero_tail),
         cmocka_unit_test(test_scratch_is_an_upper_bound),
         cmocka_unit_test(test_twin_against_differences),

@@ -192,7 +192,7 @@ static void run_gated(int threads, const GatedShape *shape, int n, EngineType ty
     Activation x = numbers_as(&w->x, type), a = activation_f32(w->a.f), y = numbers_as(&w->y, type);
     x.gelu = gelu;
     if (kept) assert_int_equal(engine_alloc(engine, engine_gated_pack(shape, N_SLOTS), &pack.weights), KINDIT_OK);
-    for (int pass = 0; pass < 2; pass++) engine_gated_forward(engine, shape, &gate, &weights, x, a, y, &pack);
+    for (int pass = 0; pass < 2; pass++) engine_gated_forward(engine, shape, &gate, &weights, x, a, y, false, &pack);
     numbers_fetch(&w->y, type);
     engine_free(engine, &pack.weights);
     engine_close(&engine);

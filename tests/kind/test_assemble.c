@@ -192,9 +192,9 @@ static void test_cut_is_zero(void **state) {
         squares += 3;
         tailor[dit->layout.specs[linear->param[FACTORED_S]].tailor_offset + (size_t)weakest] = 0;
         const size_t n = (size_t)linear->m1 * (size_t)linear->m2;
-        float *zeroed = test_calloc(2 * n, sizeof *zeroed);
-        linear->kind->merge(linear, shared, tailor, zeroed);
-        linear->kind->merge(cut->dit->linears[i], cut_shared, cut_tailor, zeroed + n);
+        double *zeroed = test_calloc(2 * n, sizeof *zeroed);
+        assert_ok(f.ctx, linear->kind->merge(linear, f.ctx, shared, tailor, zeroed));
+        assert_ok(f.ctx, linear->kind->merge(cut->dit->linears[i], f.ctx, cut_shared, cut_tailor, zeroed + n));
         assert_memory_equal(zeroed, zeroed + n, n * sizeof *zeroed);
         test_free(zeroed);
     }

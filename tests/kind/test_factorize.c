@@ -124,7 +124,7 @@ static void test_whole_is_the_same(void **state) {
 }
 
 // The dense matrix of a layer of `model` for one of its classes, or of the learngene alone.
-static void merge(Fixture *f, const Model *model, const char *name, int c, float *W) {
+static void merge(Fixture *f, const Model *model, const char *name, int c, double *W) {
     const ParamLayout *layout = &model->dit->layout;
     float *shared = test_calloc(layout->n_shared, sizeof *shared),
           *tailor = test_calloc(layout->n_tailor + 1, sizeof *tailor);
@@ -134,7 +134,7 @@ static void merge(Fixture *f, const Model *model, const char *name, int c, float
     for (int i = 0; i < model->dit->n_linears; i++)
         if (strcmp(model->dit->linears[i]->name, name) == 0) found = model->dit->linears[i];
     assert_non_null(found);
-    found->kind->merge(found, shared, c >= 0 ? tailor : NULL, W);
+    assert_ok(f->ctx, found->kind->merge(found, f->ctx, shared, c >= 0 ? tailor : NULL, W));
     test_free(shared);
     test_free(tailor);
 }
@@ -143,14 +143,13 @@ static void merge(Fixture *f, const Model *model, const char *name, int c, float
 // third of the fused qkv, and fc1.
 static void check_tail(Fixture *f, const Model *cut, const char *source, const char *name, int first_row, int m2) {
     enum { D = 12, H = 48 };
-    float whole[3 * H * D], part[H * D];
-    double W[H * D], left[D * H], s[D], right[D * D], lost = 0, tail = 0;
+    double whole[3 * H * D], part[H * D], W[H * D], left[D * H], s[D], right[D * D], lost = 0, tail = 0;
     merge(f, f->model, source, -1, whole);
     merge(f, cut, name, -1, part);
-    const float *rows = whole + (size_t)first_row * D;
+    const double *rows = whole + (size_t)first_row * D;
     for (int i = 0; i < m2 * D; i++) {
         W[i] = rows[i];
-        lost += ((double)rows[i] - (double)part[i]) * ((double)rows[i] - (double)part[i]);
+        lost += (rows[i] - part[i]) * (rows[i] - part[i]);
     }
     assert_ok(f->ctx, svd_compute(f->ctx, m2, D, W, left, s, right));
     for (int k = cut->dit->config.n_learngene; k < D; k++) tail += s[k] * s[k];
@@ -180,7 +179,7 @@ static void test_tailors_split_the_rest(void **state) {
     Fixture f = fixture_open(state, false);
     Model *split;
     double kept;
-    float whole[3 * N], learngene[N], with[N], sum[N];
+    double whole[3 * N], learngene[N], with[N], sum[N];
     assert_ok(f.ctx, factorize_create(&split, f.model, 4, 2, &kept)); // 4 + 4 classes x 2
     merge(&f, f.model, "blocks.0.attn.qkv", -1, whole);
     merge(&f, split, "blocks.0.attn.v", -1, learngene);
@@ -190,11 +189,11 @@ static void test_tailors_split_the_rest(void **state) {
         double energy = 0;
         for (int i = 0; i < N; i++) {
             sum[i] += with[i] - learngene[i];
-            energy += pow((double)with[i] - (double)learngene[i], 2);
+            energy += pow(with[i] - learngene[i], 2);
         }
         assert_true(energy > 1e-6);
     }
-    for (int i = 0; i < N; i++) assert_true(fabs((double)sum[i] - (double)whole[2 * N + i]) < 1e-5);
+    for (int i = 0; i < N; i++) assert_true(fabs(sum[i] - whole[2 * N + i]) < 1e-5);
     model_close(&split);
     assert_fails(f.ctx, factorize_create(&split, f.model, 5, 2, &kept), KINDIT_ERROR_ARGUMENT, "width 12 has 12");
     assert_null(split);

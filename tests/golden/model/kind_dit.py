@@ -73,7 +73,9 @@ def gate_mask(config, y, dtype):
 
 
 def linear(params, name, x, mask):
-    """x (B, ..., m1) -> (B, ..., m2)."""
+    """x (B, ..., m1) -> (B, ..., m2). A layer may be a module of its own, under its name alone."""
+    if name in params:
+        return params[name](x)
     bias = params[name + ".bias"]
     if name + ".weight" in params:
         return x @ params[name + ".weight"].T + bias
@@ -137,7 +139,7 @@ def gelu(x):
 def attention(config, params, name, x, mask):
     B, T, D = x.shape
     heads = config["heads"]
-    if name + ".q.U" in params:
+    if name + ".q.U" in params or name + ".q" in params:
         q, k, v = (linear(params, f"{name}.{part}", x, mask) for part in "qkv")
     else:
         q, k, v = linear(params, name + ".qkv", x, mask).chunk(3, dim=-1)

@@ -1,0 +1,109 @@
+// Components beside a frozen layer, the same for every class:
+//
+//     y = base(x) + ((x A^T) * s) B          A (r, m1)   s (r)   B (r, m2), one row of each a component
+//
+// LoRA (Hu et al. 2021; peft's LoraLayer): s = alpha / r in every place and never trained (its role is that of the
+// base's), A uniform as peft draws it (kaiming_uniform_, a = sqrt(5)), B zero. peft stores B as (m2, r). PiSSA is this
+// kind with another start (adapt/).
+//
+// Components that train s too are KIND's tailors without their gate (ablation #3 of Table 4): they start as tailors do
+// (linear_factored.c), with all r of them open beside the N_G of the learngene.
+#include <math.h>
+
+#include "model/linear_lora.h"
+
+static bool lora_is_scaled(const Linear *linear) { // by a constant
+    return linear->adapter->kind != ADAPTER_COMPONENTS;
+}
+
+KinditStatus lora_declare(Linear *linear, KinditContext *ctx, ParamLayout *layout) {
+    const int64_t r = linear->adapter->rank;
+    TRY(linear->base->declare(linear, ctx, layout));
+    TRY(adapter_declare(linear, ctx, layout, LORA_A, "lora_A", ROLE_ADAPTER, 2, (int64_t[]){r, linear->m1}));
+    TRY(adapter_declare(linear, ctx, layout, LORA_S, "lora_s", lora_is_scaled(linear) ? ROLE_SHARED : ROLE_ADAPTER, 1,
+                        (int64_t[]){r}));
+    return adapter_declare(linear, ctx, layout, LORA_B, "lora_B", ROLE_ADAPTER, 2, (int64_t[]){r, linear->m2});
+}
+
+void lora_init(const Linear *linear, uint64_t seed, int class_index, float *vector) {
+    const AdapterConfig *adapter = linear->adapter;
+    const double m1 = linear->m1, m2 = linear->m2, uniform = sqrt(3); // a uniform number's bound by its deviation
+    double s = adapter->alpha / adapter->rank, bound = 1 / sqrt(m1);
+    if (class_index >= 0) return;
+    if (!lora_is_scaled(linear)) {
+        s = sqrt(2 * m1 * m2 / ((m1 + linear->fan_out) * (linear->n_learngene + adapter->rank)));
+        bound = uniform / sqrt(m1);
+        adapter_init_uniform(linear, LORA_B, seed, uniform / sqrt(m2), vector);
+    }
+    adapter_init_uniform(linear, LORA_A, seed, bound, vector);
+    float *scale = vector + linear->layout->specs[linear->param[LORA_S]].shared_offset;
+    for (int k = 0; k < adapter->rank; k++) scale[k] = (float)s;
+}
+
+static GatedShape lora_shape(const Linear *linear) {
+    return (GatedShape){linear->rows, linear->m1, linear->m2, linear->adapter->rank, 0};
+}
+
+static GatedWeights lora_weights(const Linear *linear, const float *shared) {
+    return (GatedWeights){.U = adapter_tensor(linear, LORA_A, shared),
+                          .s = adapter_tensor(linear, LORA_S, shared),
+                          .V = adapter_tensor(linear, LORA_B, shared)};
+}
+
+int lora_saved(const Linear *linear) {
+    return linear->base->saved(linear) + linear->adapter->rank;
+}
+
+size_t lora_scratch(const Linear *linear, int n_samples, int n_slots) {
+    const GatedShape shape = lora_shape(linear);
+    const size_t base = linear->base->scratch(linear, n_samples, n_slots),
+                 own = engine_gated_scratch(&shape, n_samples, 0);
+    return base > own ? base : own;
+}
+
+void lora_forward(const Linear *linear, Engine *engine, const Gate *gate, const float *shared, Activation x,
+                  Activation saved, float *work, Activation y, EnginePack *pack) {
+    const GatedShape shape = lora_shape(linear);
+    const GatedWeights weights = lora_weights(linear, shared);
+    linear->base->forward(linear, engine, gate, shared, x, saved, work, y, pack);
+    engine_gated_forward(engine, &shape, gate, &weights, x, adapter_saved(linear, gate->n_samples, saved), y, true,
+                         NULL);
+}
+
+void lora_backward(const Linear *linear, Engine *engine, const Gate *gate, const float *shared, Activation x,
+                   Activation saved, float *work, Activation dy, Activation dx, bool accumulate, float *dshared) {
+    const GatedShape shape = lora_shape(linear);
+    const GatedWeights weights = lora_weights(linear, shared);
+    const GatedGradients gradients = {.U = adapter_gradient(linear, LORA_A, dshared),
+                                      .s = adapter_gradient(linear, LORA_S, dshared),
+                                      .V = adapter_gradient(linear, LORA_B, dshared)};
+    linear->base->backward(linear, engine, gate, shared, x, saved, work, dy, dx, accumulate, dshared);
+    engine_gated_backward(engine, &shape, gate, &weights, x, adapter_saved(linear, gate->n_samples, saved), dy, dx,
+                          true, &gradients);
+}
+
+static double lora_flops(const Linear *linear, double tailor_components) {
+    const double scaling = lora_is_scaled(linear) ? 0 : 1; // as the paper counts: LoRA's constant is free, sigma is not
+    return linear->base->flops(linear, tailor_components) +
+           2.0 * linear->adapter->rank * (linear->m1 + scaling + linear->m2);
+}
+
+KinditStatus lora_merge(const Linear *linear, KinditContext *ctx, const float *shared, const float *tailor, double *W) {
+    const GatedWeights w = lora_weights(linear, shared);
+    TRY(linear->base->merge(linear, ctx, shared, tailor, W));
+    linear_add_components(linear, linear->adapter->rank, w.U, w.s, w.V, W);
+    return KINDIT_OK;
+}
+
+const LinearKind linear_lora = {
+    .name = "lora",
+    .declare = lora_declare,
+    .init = lora_init,
+    .saved = lora_saved,
+    .scratch = lora_scratch,
+    .pack = adapter_pack, // its own few rows are packed at each use
+    .forward = lora_forward,
+    .backward = lora_backward,
+    .flops = lora_flops,
+    .merge = lora_merge,
+};

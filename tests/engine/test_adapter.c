@@ -1,0 +1,367 @@
+// What fine-tuning methods put beside a product: each forward call against its equation in double, each gradient
+// against central differences of that equation.
+#include "matrices.h"
+
+#include "engine/cayley.h"
+#include "engine/internal.h"
+#include "engine/plain_ops.h"
+
+// ---- an operation: y = f(inputs), in double ------------------------------------------------------------------------
+
+enum { MOST_INPUTS = 5, MOST_TRIED = 10 };
+
+typedef struct Operation {
+    int n, m1, m2, r; // rows; widths; rank, or blocks
+    int terms;        // of a rotation
+    bool gelu;        // it reads gelu(x)
+    Numbers in[MOST_INPUTS], grad[MOST_INPUTS], y, dy;
+    int n_in;
+    void (*f)(const struct Operation *op, double *y);
+    bool differentiable[MOST_INPUTS];
+} Operation;
+
+static void operation_open(Operation *op, const size_t *sizes, size_t n_y) {
+    for (int i = 0; i < op->n_in; i++) {
+        op->in[i] = numbers_random(sizes[i], 10 + (uint64_t)i);
+        op->grad[i] = numbers_random(sizes[i], 20 + (uint64_t)i);
+    }
+    op->y = numbers_zero(n_y);
+    op->dy = numbers_random(n_y, 30);
+}
+
+static void operation_close(Operation *op) {
+    for (int i = 0; i < op->n_in; i++) {
+        numbers_free(&op->in[i]);
+        numbers_free(&op->grad[i]);
+    }
+    numbers_free(&op->y);
+    numbers_free(&op->dy);
+}
+
+static double operation_loss(const Operation *op) {
+    double *y = calloc(op->y.n, sizeof *y), sum = 0;
+    assert_non_null(y);
+    op->f(op, y);
+    for (size_t i = 0; i < op->y.n; i++) sum += y[i] * op->dy.d[i];
+    free(y);
+    return sum;
+}
+
+// grad was random before the call: what was added to it is dL/d(input). The step leaves 1e-9 of truncation and
+// rounding; single precision sums `terms` products, each rounded, and the bound is seven standard deviations of their
+// walk.
+static void check_gradients(Operation *op, double terms) {
+    for (int i = 0; i < op->n_in; i++) {
+        const size_t tried = op->in[i].n < MOST_TRIED ? op->in[i].n : MOST_TRIED;
+        for (size_t k = 0; k < tried && op->differentiable[i]; k++) {
+            const size_t at = k * (op->in[i].n / tried);
+            double *value = &op->in[i].d[at], kept = *value, step = 1e-5;
+            *value = kept + step;
+            double high = operation_loss(op);
+            *value = kept - step;
+            double low = operation_loss(op);
+            *value = kept;
+            const double expected = (high - low) / (2 * step), found = op->grad[i].f[at] - op->grad[i].d[at];
+            const double bound = 2 * sqrt(terms) * FLT_EPSILON * fmax(1, fabs(expected)) * 8 + 1e-6;
+            if (!(fabs(found - expected) <= bound))
+                fail_msg("gradient %d [%zu]: expected %.8g, found %.8g, bound %.3g", i, at, expected, found, bound);
+        }
+    }
+}
+
+static void check_forward(Operation *op, double terms) {
+    op->f(op, op->y.d);
+    assert_close(&op->y, terms, "y");
+}
+
+// The rest of the scratch survives, and any number of threads gives the same bits.
+static void check_call(Operation *op, size_t scratch, void (*call)(Operation *, Engine *)) {
+    enum { GUARD = 64 };
+    float *kept[MOST_INPUTS + 1];
+    KinditContext ctx;
+    for (int threads = 3; threads >= 1; threads--) {
+        Engine *engine = engine_with_threads(&ctx, threads, scratch + GUARD);
+        for (size_t i = 0; i < GUARD; i++) engine->scratch[scratch + i] = 42;
+        for (int i = 0; i < op->n_in; i++)
+            for (size_t j = 0; j < op->grad[i].n; j++) op->grad[i].f[j] = (float)op->grad[i].d[j];
+        call(op, engine);
+        for (size_t i = 0; i < GUARD; i++) assert_true(engine->scratch[scratch + i] == 42);
+        for (int i = 0; i <= op->n_in; i++) {
+            const Numbers *numbers = i < op->n_in ? &op->grad[i] : &op->y;
+            if (threads == 3) {
+                kept[i] = malloc(numbers->n * sizeof(float) + 1);
+                assert_non_null(kept[i]);
+                memcpy(kept[i], numbers->f, numbers->n * sizeof(float));
+                continue;
+            }
+            assert_memory_equal(kept[i], numbers->f, numbers->n * sizeof(float));
+            if (threads == 1) free(kept[i]);
+        }
+        engine_close(&engine);
+    }
+}
+
+// ---- DoRA ----------------------------------------------------------------------------------------------------------
+
+enum { NORM_W, NORM_A, NORM_S, NORM_B };
+
+static void norms(const Operation *op, double *y) {
+    for (int j = 0; j < op->m2; j++) {
+        double sum = 0;
+        for (int i = 0; i < op->m1; i++) {
+            double w = op->in[NORM_W].d[j * op->m1 + i];
+            for (int k = 0; k < op->r; k++)
+                w += op->in[NORM_S].d[k] * op->in[NORM_B].d[k * op->m2 + j] * op->in[NORM_A].d[k * op->m1 + i];
+            sum += w * w;
+        }
+        y[j] = sqrt(sum);
+    }
+}
+
+static void call_norms(Operation *op, Engine *engine) {
+    engine_lora_norms(engine, op->m1, op->m2, op->r, op->in[NORM_W].f, op->in[NORM_A].f, op->in[NORM_S].f,
+                      op->in[NORM_B].f, op->y.f);
+}
+
+static void test_norms(void **state) {
+    (void)state;
+    static const int shapes[][3] = {{1, 1, 1}, {7, 5, 2}, {300, 70, 3}, {64, 256, 9}, {257, 129, 40}};
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        Operation op = {.m1 = shapes[i][0], .m2 = shapes[i][1], .r = shapes[i][2], .n_in = 4, .f = norms};
+        size_t m1 = (size_t)op.m1, m2 = (size_t)op.m2, r = (size_t)op.r;
+        operation_open(&op, (size_t[]){m1 * m2, r * m1, r, r * m2}, m2);
+        check_call(&op, engine_lora_norms_scratch(op.m2, op.r), call_norms);
+        check_forward(&op, op.r + 1);
+        operation_close(&op);
+    }
+}
+
+enum { MAGNITUDE_Z, MAGNITUDE_BIAS, MAGNITUDE_M, MAGNITUDE_NORMS };
+
+static void magnitude(const Operation *op, double *y) {
+    for (int i = 0; i < op->n * op->m2; i++) {
+        const int j = i % op->m2;
+        const double bias = op->in[MAGNITUDE_BIAS].d[j];
+        y[i] = op->in[MAGNITUDE_M].d[j] / op->in[MAGNITUDE_NORMS].d[j] * (op->in[MAGNITUDE_Z].d[i] - bias) + bias;
+    }
+}
+
+// dz is overwritten: it is added to what the checks expect there.
+static void call_magnitude(Operation *op, Engine *engine) {
+    Activation z = activation_f32(op->in[MAGNITUDE_Z].f), dz = activation_f32(op->grad[MAGNITUDE_Z].f);
+    const float *bias = op->in[MAGNITUDE_BIAS].f, *m = op->in[MAGNITUDE_M].f, *n = op->in[MAGNITUDE_NORMS].f;
+    engine_magnitude_forward(engine, op->n, op->m2, z, bias, m, n, activation_f32(op->y.f));
+    engine_magnitude_backward(engine, op->n, op->m2, z, bias, m, n, activation_f32(op->dy.f), dz,
+                              op->grad[MAGNITUDE_M].f);
+}
+
+static void test_magnitude(void **state) {
+    (void)state;
+    static const int shapes[][2] = {{1, 1}, {9, 5}, {70, 300}, {1030, 33}};
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        Operation op = {.n = shapes[i][0], .m2 = shapes[i][1], .n_in = 4, .f = magnitude};
+        size_t n = (size_t)op.n, m = (size_t)op.m2;
+        operation_open(&op, (size_t[]){n * m, m, m, m}, n * m);
+        for (size_t j = 0; j < m; j++) // norms are positive
+            op.in[MAGNITUDE_NORMS].d[j] = op.in[MAGNITUDE_NORMS].f[j] = 0.5f + fabsf(op.in[MAGNITUDE_NORMS].f[j]);
+        for (size_t j = 0; j < n * m; j++) op.grad[MAGNITUDE_Z].d[j] = 0;
+        op.differentiable[MAGNITUDE_Z] = op.differentiable[MAGNITUDE_M] = true;
+        check_call(&op, engine_magnitude_scratch(op.n, op.m2), call_magnitude);
+        check_forward(&op, 4);
+        check_gradients(&op, op.n);
+        operation_close(&op);
+    }
+}
+
+// ---- LoHa ----------------------------------------------------------------------------------------------------------
+
+enum { HADAMARD_W, HADAMARD_A1, HADAMARD_B1, HADAMARD_A2, HADAMARD_B2 };
+#define SCALE 1.5
+
+static double hadamard_sum(const Operation *op, int a, int b, int j, int i) {
+    double sum = 0;
+    for (int k = 0; k < op->r; k++) sum += op->in[a].d[k * op->m2 + j] * op->in[b].d[k * op->m1 + i];
+    return sum;
+}
+
+static void hadamard(const Operation *op, double *y) {
+    for (int j = 0; j < op->m2; j++)
+        for (int i = 0; i < op->m1; i++)
+            y[j * op->m1 + i] =
+                op->in[HADAMARD_W].d[j * op->m1 + i] + SCALE * hadamard_sum(op, HADAMARD_A1, HADAMARD_B1, j, i) *
+                                                           hadamard_sum(op, HADAMARD_A2, HADAMARD_B2, j, i);
+}
+
+static void call_hadamard(Operation *op, Engine *engine) {
+    const HadamardShape shape = {op->m1, op->m2, op->r, (float)SCALE};
+    const HadamardFactors f = {op->in[1].f, op->in[2].f, op->in[3].f, op->in[4].f};
+    const HadamardGradients d = {op->grad[1].f, op->grad[2].f, op->grad[3].f, op->grad[4].f};
+    engine_hadamard_forward(engine, &shape, &f, op->in[HADAMARD_W].f, op->y.f);
+    engine_hadamard_backward(engine, &shape, &f, op->dy.f, &d);
+}
+
+static void test_hadamard(void **state) {
+    (void)state;
+    static const int shapes[][3] = {{1, 1, 1}, {7, 5, 2}, {300, 70, 3}, {64, 130, 9}};
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        Operation op = {.m1 = shapes[i][0], .m2 = shapes[i][1], .r = shapes[i][2], .n_in = 5, .f = hadamard};
+        size_t m1 = (size_t)op.m1, m2 = (size_t)op.m2, r = (size_t)op.r;
+        operation_open(&op, (size_t[]){m1 * m2, r * m2, r * m1, r * m2, r * m1}, m1 * m2);
+        for (int j = HADAMARD_A1; j <= HADAMARD_B2; j++) op.differentiable[j] = true;
+        check_call(&op, 0, call_hadamard);
+        check_forward(&op, op.r * op.r);
+        check_gradients(&op, (double)op.m1 * op.r);
+        operation_close(&op);
+    }
+}
+
+// ---- OFT -----------------------------------------------------------------------------------------------------------
+
+enum { ROTATE_X, ROTATE_Q, MOST_BLOCK = 80 };
+
+// X = A^-1 B (b, b each) by elimination with pivots.
+static void solve(int b, double *A, double *B) {
+    for (int k = 0; k < b; k++) {
+        int best = k;
+        for (int i = k + 1; i < b; i++)
+            if (fabs(A[i * b + k]) > fabs(A[best * b + k])) best = i;
+        for (int j = 0; j < b; j++) {
+            double a = A[k * b + j], c = B[k * b + j];
+            A[k * b + j] = A[best * b + j], A[best * b + j] = a;
+            B[k * b + j] = B[best * b + j], B[best * b + j] = c;
+        }
+        for (int i = 0; i < b; i++) {
+            const double times = i == k ? 0 : A[i * b + k] / A[k * b + k];
+            for (int j = 0; j < b; j++) A[i * b + j] -= times * A[k * b + j], B[i * b + j] -= times * B[k * b + j];
+        }
+    }
+    for (int i = 0; i < b * b; i++) B[i] /= A[i / b * b + i / b];
+}
+
+// The terms of peft's _cayley_batch, one after the other.
+static void series(int b, int terms, const double *Q, double *R) {
+    static double power[MOST_BLOCK * MOST_BLOCK], next[MOST_BLOCK * MOST_BLOCK];
+    memset(R, 0, (size_t)(b * b) * sizeof *R);
+    for (int i = 0; i < b; i++) R[i * b + i] = 1;
+    memcpy(power, Q, (size_t)(b * b) * sizeof *Q);
+    for (int k = 1; k <= (terms == 2 ? 1 : terms == 3 ? 3 : terms - 1); k++) {
+        const bool last = terms > 2 && k == (terms == 3 ? 3 : terms - 1);
+        for (int i = 0; i < b * b; i++) R[i] += (last ? 1 : 2) * power[i];
+        for (int i = 0; i < b; i++)
+            for (int j = 0; j < b; j++) {
+                next[i * b + j] = 0;
+                for (int l = 0; l < b; l++) next[i * b + j] += power[i * b + l] * Q[l * b + j];
+            }
+        memcpy(power, next, (size_t)(b * b) * sizeof *Q);
+    }
+}
+
+static void rotation(int b, int terms, const double *q, double *R) {
+    static double Q[MOST_BLOCK * MOST_BLOCK], A[MOST_BLOCK * MOST_BLOCK];
+    for (int i = 0; i < b; i++) {
+        Q[i * b + i] = 0;
+        for (int j = i + 1; j < b; j++, q++) Q[i * b + j] = *q, Q[j * b + i] = -*q;
+    }
+    if (terms > 0) {
+        series(b, terms, Q, R);
+        return;
+    }
+    for (int i = 0; i < b * b; i++) { // (I - Q) and (I + Q)^-1 commute
+        const double one = i / b == i % b;
+        A[i] = one + Q[i];
+        R[i] = one - Q[i];
+    }
+    solve(b, A, R);
+}
+
+static void rotate(const Operation *op, double *y) {
+    static double R[MOST_BLOCK * MOST_BLOCK];
+    const int m = op->m1, b = m / op->r;
+    double *x = malloc(op->in[ROTATE_X].n * sizeof *x);
+    assert_non_null(x);
+    memcpy(x, op->in[ROTATE_X].d, op->in[ROTATE_X].n * sizeof *x);
+    if (op->gelu) plain_gelu_forward_f64(op->in[ROTATE_X].n, x, x);
+    for (int block = 0; block < op->r; block++) {
+        rotation(b, op->terms, op->in[ROTATE_Q].d + (size_t)block * cayley_numbers(b), R);
+        for (int i = 0; i < op->n; i++)
+            for (int j = 0; j < b; j++) {
+                double sum = 0;
+                for (int k = 0; k < b; k++) sum += x[i * m + block * b + k] * R[k * b + j];
+                y[i * m + block * b + j] = sum;
+            }
+    }
+    free(x);
+}
+
+static void call_rotate(Operation *op, Engine *engine) {
+    Activation x = activation_f32(op->in[ROTATE_X].f);
+    x.gelu = op->gelu;
+    engine_rotate_forward(engine, op->n, op->m1, op->r, op->terms, op->in[ROTATE_Q].f, x, activation_f32(op->y.f));
+    engine_rotate_backward(engine, op->n, op->m1, op->r, op->terms, op->in[ROTATE_Q].f, x, activation_f32(op->dy.f),
+                           activation_f32(op->grad[ROTATE_X].f), true, op->grad[ROTATE_Q].f);
+}
+
+static void test_rotate(void **state) {
+    (void)state;
+    static const int shapes[][3] = {{1, 2, 1}, {9, 12, 4}, {140, 80, 1}, {300, 70, 5}, {33, 3, 3}};
+    static const int terms[] = {0, 2, 3, 4, 5, 9};
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        for (size_t j = 0; j < sizeof terms / sizeof *terms; j++) {
+            Operation op = {.n = shapes[i][0], .m1 = shapes[i][1], .r = shapes[i][2], .n_in = 2, .f = rotate};
+            size_t m = (size_t)op.m1, b = m / (size_t)op.r, q = (size_t)op.r * cayley_numbers((int)b);
+            op.terms = terms[j];
+            op.gelu = j % 2;
+            operation_open(&op, (size_t[]){(size_t)op.n * m, q}, (size_t)op.n * m);
+            for (size_t k = 0; k < q; k++) // of spectral norm below 1, where the series serves
+                op.in[ROTATE_Q].d[k] = op.in[ROTATE_Q].f[k] *= 0.5f / sqrtf((float)b);
+            op.differentiable[ROTATE_X] = op.differentiable[ROTATE_Q] = true;
+            check_call(&op, engine_rotate_scratch(op.n, op.m1, op.r, op.terms), call_rotate);
+            check_forward(&op, 4 * (double)b);
+            check_gradients(&op, (double)op.n * (double)b);
+            operation_close(&op);
+        }
+}
+
+// The exact transform is orthogonal whatever the size of Q.
+static void test_rotation_is_orthogonal(void **state) {
+    (void)state;
+    enum { B = 60 };
+    Numbers q = numbers_random(cayley_numbers(B), 1), R = numbers_zero((size_t)B * B);
+    float *work = malloc(cayley_work(B, 0) * sizeof *work);
+    assert_non_null(work);
+    for (size_t i = 0; i < q.n; i++) q.f[i] *= 10;
+    cayley_forward(B, 0, q.f, work, R.f);
+    for (int i = 0; i < B; i++)
+        for (int j = 0; j < B; j++) {
+            double sum = 0;
+            for (int k = 0; k < B; k++) sum += (double)R.f[i * B + k] * (double)R.f[j * B + k];
+            assert_true(fabs(sum - (i == j)) < 1e-5);
+        }
+    free(work);
+    numbers_free(&R);
+    numbers_free(&q);
+}
+
+// ---- SVDiff --------------------------------------------------------------------------------------------------------
+
+static void test_shift(void **state) {
+    (void)state;
+    const float s[] = {1, 2, 0.5f, 0}, d[] = {-0.25f, -3, -0.5f, 1}, dsigma[] = {5, 6, 7, 8};
+    float sigma[4], dd[] = {1, 1, 1, 1};
+    engine_shift_forward(NULL, 4, s, d, sigma);
+    engine_shift_backward(NULL, 4, s, d, dsigma, dd);
+    assert_memory_equal(sigma, ((float[]){0.75f, 0, 0, 1}), sizeof sigma);
+    assert_memory_equal(dd, ((float[]){6, 1, 1, 9}), sizeof dd);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_norms),
+        cmocka_unit_test(test_magnitude),
+        cmocka_unit_test(test_hadamard),
+        cmocka_unit_test(test_rotate),
+        cmocka_unit_test(test_rotation_is_orthogonal),
+        cmocka_unit_test(test_shift),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
