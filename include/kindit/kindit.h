@@ -223,6 +223,32 @@ KinditStatus kindit_export(KinditContext *ctx, const char *source, const char *c
 // kindit_assemble; it must not exist.
 KinditStatus kindit_import(KinditContext *ctx, const char *source, int heads, const char *path);
 
+// ---- measuring -----------------------------------------------------------------------------------------------------
+
+typedef struct KinditEvaluateSettings {
+    const char *samples;   // a model, whose images are drawn and not written; a batch (.npz), a folder of pictures, a
+                           // data set
+    const char *reference; // a data set, a folder, a batch, or statistics (.npz with mu, sigma); NULL: none
+    bool heldout;          // of a data set as reference: the held-out images
+    const char *network;   // weights of the network that looks at images
+    const char *profile;   // "adm", "pytorch-fid", "dgm-eval", "native"; NULL: the network's own
+    const char *cache;     // folder that keeps features, for going on and for other comparisons; NULL: none
+    int64_t n;             // images of the samples; 0: all there are, 5000 of a model
+    KinditSampleSettings drawing; // of a model; n_per_class is not used
+} KinditEvaluateSettings;
+KinditEvaluateSettings kindit_evaluate_settings_default(void); // drawing as kindit_sample_settings_default, else zero
+
+// What could not be measured (no reference, or the network has no such features) is NaN. docs/evaluation.md has the
+// definitions.
+typedef struct KinditEvaluation {
+    int64_t n_samples, n_reference;
+    double frechet, spatial; // FID, or FDD, by the network; sFID
+    double inception_score, precision, recall;
+    double entropy, variance, kurtosis; // of the samples' class probabilities
+    bool biased; // a covariance has less than full rank: the distances are too large, compare at equal numbers only
+} KinditEvaluation;
+KinditStatus kindit_evaluate(KinditContext *ctx, const KinditEvaluateSettings *settings, KinditEvaluation *out);
+
 // ---- training ------------------------------------------------------------------------------------------------------
 
 typedef struct KinditTrainSettings {

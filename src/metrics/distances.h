@@ -3,6 +3,8 @@
 #ifndef METRICS_DISTANCES_H
 #define METRICS_DISTANCES_H
 
+#include <math.h>
+
 #include "engine/engine.h"
 #include "metrics/feature_rows.h"
 
@@ -21,11 +23,13 @@ typedef struct DistanceTile {
     double share;                           // the estimate is off by no more than this share of the two norms' sum
 } DistanceTile;
 
-// The estimate of row i and column j of the tile, and how far off it may be at most.
+// The estimate of row i and column j of the tile, and how far off it may be at most: any distance where single
+// precision overflowed.
 static inline double distance_estimate(const DistanceTile *tile, int i, int j, double *error) {
     const double norms = tile->row_norms[i] + tile->column_norms[j];
-    *error = tile->share * norms;
-    return norms - 2 * (double)tile->products[(size_t)i * DISTANCES_COLUMNS + (size_t)j];
+    const float product = tile->products[(size_t)i * DISTANCES_COLUMNS + (size_t)j];
+    *error = isfinite(product) ? tile->share * norms : INFINITY;
+    return isfinite(product) ? norms - 2 * (double)product : 0;
 }
 
 // Calls `visit` with every tile of rows x columns: a block of rows against all columns, then the next block. Progress

@@ -4,7 +4,7 @@ cmake --install "$BUILD" --prefix "$scratch/usr" >/dev/null
 export PKG_CONFIG_PATH
 PKG_CONFIG_PATH=$(dirname "$(find "$scratch/usr" -name kindit.pc)")
 sanitize=$(sed -n 's/^KINDIT_SANITIZE:[A-Z]*=\(..*\)/-fsanitize=\1/p' "$BUILD/CMakeCache.txt")
-for example in train sample adapt; do
+for example in train sample adapt evaluate; do
     [ "$(wc -l <"$SOURCE/examples/$example.c")" -lt 60 ] || fail "$example.c has 60 lines or more"
     # shellcheck disable=SC2046
     "$CC" -std=c17 $sanitize "$SOURCE/examples/$example.c" -o "$scratch/$example" $(pkg-config --cflags --libs kindit)

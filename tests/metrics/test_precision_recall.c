@@ -139,7 +139,13 @@ static void test_edges(void **state) {
     assert_true(found.precision == 1); // each is a reference image; balls of radius 0 hold the copies of that image
     assert_true(found.recall <= 2.0 / 20 && found.recall >= 1.0 / 20);
     assert_ok(ctx, precision_recall(&found, ctx, engine, &reference.rows, &samples.rows, dgm_eval));
-    assert_true(found.recall == 0); // an open ball of radius 0 holds nothing
+    assert_true(found.recall == 0);                                // an open ball of radius 0 holds nothing
+    for (int i = 0; i < 20 * 6; i++) reference.values[i] *= 1e25F; // products overflow, distances in double do not
+    for (int i = 0; i < 9 * 6; i++) samples.values[i] *= 1e25F;
+    for (int64_t i = 0; i < 9; i++) samples.pointers[i] = samples.values + i * 6;
+    assert_ok(ctx, precision_recall(&found, ctx, engine, &reference.rows, &samples.rows, adm));
+    assert_true(found.precision == cover_of(&samples.rows, &reference.rows, adm));
+    assert_true(found.recall == cover_of(&reference.rows, &samples.rows, adm));
     reference.values[13] = NAN;
     assert_fails(ctx, precision_recall(&found, ctx, engine, &reference.rows, &samples.rows, adm), KINDIT_ERROR_NUMERIC,
                  "number 2 of the reference images is not finite");

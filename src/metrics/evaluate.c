@@ -1,0 +1,212 @@
+#include "metrics/evaluate.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "base/memory.h"
+
+static const struct {
+    ScoreSplits splits;
+    PrecisionRecallSettings neighbours;
+} conventions[PROFILE_COUNT] = {
+    [PROFILE_ADM] = {{.size = 5000}, {.k = 3}},
+    [PROFILE_PYTORCH_FID] = {{.n = 10}, {.k = 3}}, // torch-fidelity's, for pytorch-fid has neither
+    [PROFILE_DGM_EVAL] = {{.n = 10}, {.k = 5, .strict = true}},
+    [PROFILE_NATIVE] = {{.size = 5000}, {.k = 3}},
+};
+
+void evaluate_conventions(VisionProfile profile, EvaluateRequest *request) {
+    request->splits = conventions[profile].splits;
+    request->neighbours = conventions[profile].neighbours;
+}
+
+static bool has(const EvaluatePart *part, FeatureKind kind) {
+    return part->set && feature_set_width(part->set, kind) > 0;
+}
+
+unsigned evaluate_possible(const EvaluateRequest *request) {
+    const EvaluatePart *samples = &request->samples, *reference = &request->reference;
+    const StatisticsFile *file = request->statistics;
+    unsigned possible = 0;
+    if (has(samples, FEATURE_POOLED) && (has(reference, FEATURE_POOLED) || file)) possible |= METRIC_FRECHET;
+    if (has(samples, FEATURE_SPATIAL) && (has(reference, FEATURE_SPATIAL) || (file && file->spatial.d)))
+        possible |= METRIC_SPATIAL;
+    if (has(samples, FEATURE_POOLED) && has(reference, FEATURE_POOLED)) possible |= METRIC_PRECISION_RECALL;
+    if (has(samples, FEATURE_LOGITS)) possible |= METRIC_SCORE | METRIC_PROBABILITY;
+    return possible;
+}
+
+KinditStatus evaluate_check(KinditContext *ctx, const EvaluateRequest *request) {
+    static const struct {
+        Metric metric;
+        const char *name, *needs;
+    } needs[] = {
+        {METRIC_FRECHET, "the Frechet distance", "a reference"},
+        {METRIC_SPATIAL, "sFID", "a network with spatial features, and a reference with them (mu_s, sigma_s)"},
+        {METRIC_SCORE, "the Inception Score", "a network that classifies"},
+        {METRIC_PRECISION_RECALL, "precision and recall", "reference images, which statistics cannot stand for"},
+        {METRIC_PROBABILITY, "probability statistics", "a network that classifies"},
+    };
+    const unsigned missing = request->metrics & ~evaluate_possible(request);
+    for (size_t i = 0; i < sizeof needs / sizeof *needs; i++)
+        if (missing & needs[i].metric)
+            return context_fail(ctx, KINDIT_ERROR_ARGUMENT, "%s: needs %s", needs[i].name, needs[i].needs);
+    return KINDIT_OK;
+}
+
+static KinditStatus part_statistics(Statistics *out, KinditContext *ctx, const EvaluatePart *part, FeatureKind kind,
+                                    const char *which) {
+    FeatureRows rows;
+    TRY(feature_set_rows(&rows, part->set, kind, part->order, part->n));
+    KinditStatus status = statistics_of_rows(out, ctx, &rows);
+    feature_rows_close(&rows);
+    return status ? context_prefix(ctx, status, which) : KINDIT_OK;
+}
+
+static KinditStatus measure_frechet(FrechetResult *out, KinditContext *ctx, const EvaluateRequest *request,
+                                    FeatureKind kind) {
+    Statistics samples, own = {0};
+    const Statistics *reference = &own;
+    TRY(part_statistics(&samples, ctx, &request->samples, kind, "samples"));
+    KinditStatus status = KINDIT_OK;
+    if (request->reference.set)
+        status = part_statistics(&own, ctx, &request->reference, kind, "reference");
+    else
+        reference = kind == FEATURE_SPATIAL ? &request->statistics->spatial : &request->statistics->features;
+    if (!status) status = frechet_distance(out, ctx, &samples, reference);
+    statistics_close(&samples);
+    statistics_close(&own);
+    return status;
+}
+
+static KinditStatus measure_neighbours(PrecisionRecall *out, KinditContext *ctx, Engine *engine,
+                                       const EvaluateRequest *request) {
+    const EvaluatePart *const parts[2] = {&request->reference, &request->samples};
+    FeatureRows rows[2] = {0};
+    KinditStatus status = KINDIT_OK;
+    for (int s = 0; s < 2 && !status; s++)
+        status = feature_set_rows(&rows[s], parts[s]->set, FEATURE_POOLED, parts[s]->order, parts[s]->n);
+    if (!status) status = precision_recall(out, ctx, engine, &rows[0], &rows[1], request->neighbours);
+    for (int s = 0; s < 2; s++) feature_rows_close(&rows[s]);
+    return status;
+}
+
+// ---- the Inception Score's order -----------------------------------------------------------------------------------
+
+static int64_t image_of(const EvaluatePart *part, int64_t i) {
+    return part->order ? part->order[i] : i;
+}
+
+// Do images come class after class, so that a part would have few of the classes?
+static bool is_sorted(const EvaluatePart *part) {
+    bool several = false;
+    for (int64_t i = 1; i < part->n; i++) {
+        const int before = feature_set_label(part->set, image_of(part, i - 1));
+        const int label = feature_set_label(part->set, image_of(part, i));
+        if (label < before) return false;
+        several |= label > before;
+    }
+    return several;
+}
+
+// Part p of P gets every P-th image, in the order they have.
+static KinditStatus deal(int64_t **out, KinditContext *ctx, const EvaluatePart *part, int64_t n_parts) {
+    int64_t at = 0;
+    TRY(memory_alloc(ctx, (size_t)part->n, sizeof **out, out));
+    for (int64_t p = 0; p < n_parts; p++)
+        for (int64_t i = p; i < part->n; i += n_parts) (*out)[at++] = image_of(part, i);
+    return KINDIT_OK;
+}
+
+static KinditStatus measure_score(Evaluation *out, KinditContext *ctx, const EvaluateRequest *request) {
+    const EvaluatePart *samples = &request->samples;
+    const ScoreSplits splits = request->splits;
+    const int64_t n_parts = splits.n ? splits.n : (samples->n + splits.size - 1) / splits.size;
+    int64_t *dealt = NULL;
+    FeatureRows rows = {0};
+    KinditStatus status = KINDIT_OK;
+    out->dealt = n_parts > 1 && is_sorted(samples);
+    if (out->dealt) status = deal(&dealt, ctx, samples, n_parts);
+    if (!status)
+        status = feature_set_rows(&rows, samples->set, FEATURE_LOGITS, dealt ? dealt : samples->order, samples->n);
+    if (!status) status = inception_score(&out->score, ctx, &rows, splits);
+    feature_rows_close(&rows);
+    memory_free(&dealt);
+    return status;
+}
+
+static KinditStatus measure_probability(ProbabilityStatistics *out, KinditContext *ctx, const EvaluatePart *samples) {
+    FeatureRows rows;
+    TRY(feature_set_rows(&rows, samples->set, FEATURE_LOGITS, samples->order, samples->n));
+    KinditStatus status = probability_statistics(out, ctx, &rows);
+    feature_rows_close(&rows);
+    return status;
+}
+
+// ---- all -----------------------------------------------------------------------------------------------------------
+
+KinditStatus evaluate(Evaluation *out, KinditContext *ctx, Engine *engine, const EvaluateRequest *request) {
+    TRY(evaluate_check(ctx, request));
+    *out = (Evaluation){.metrics = request->metrics, .n_samples = request->samples.n};
+    if (request->reference.set)
+        out->n_reference = request->reference.n;
+    else if (request->statistics)
+        out->n_reference = request->statistics->features.n;
+    out->n_features = feature_set_width(request->samples.set, FEATURE_POOLED);
+    out->n_spatial = feature_set_width(request->samples.set, FEATURE_SPATIAL);
+    if (request->metrics & METRIC_FRECHET) TRY(measure_frechet(&out->frechet, ctx, request, FEATURE_POOLED));
+    if (request->metrics & METRIC_SPATIAL) TRY(measure_frechet(&out->spatial, ctx, request, FEATURE_SPATIAL));
+    if (request->metrics & METRIC_SCORE) TRY(measure_score(out, ctx, request));
+    if (request->metrics & METRIC_PRECISION_RECALL)
+        TRY(measure_neighbours(&out->precision_recall, ctx, engine, request));
+    if (request->metrics & METRIC_PROBABILITY) TRY(measure_probability(&out->probability, ctx, &request->samples));
+    return KINDIT_OK;
+}
+
+// ---- limits --------------------------------------------------------------------------------------------------------
+
+typedef struct Limits {
+    char (*out)[EVALUATE_LIMIT_SIZE];
+    int n;
+} Limits;
+
+__attribute__((format(printf, 2, 3))) static void say(Limits *limits, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    if (limits->n < EVALUATE_LIMITS) vsnprintf(limits->out[limits->n++], EVALUATE_LIMIT_SIZE, format, arguments);
+    va_end(arguments);
+}
+
+static void say_ranks(Limits *limits, const FrechetResult *result, const char *name, int d, int64_t n_samples,
+                      int64_t n_reference) {
+    const char *const which[2] = {"samples", "reference images"};
+    const int64_t n[2] = {n_samples, n_reference};
+    for (int s = 0; s < 2; s++) {
+        if (result->rank[s] == 0)
+            say(limits, "%s: all %s are alike to the network: their covariance is 0.", name, which[s]);
+        else if (result->rank[s] < d && n[s])
+            say(limits,
+                "%s: %lld %s for %d features: the covariance has rank %d, and the distance is biased upwards; compare "
+                "at equal numbers only.",
+                name, (long long)n[s], which[s], d, result->rank[s]);
+        else if (result->rank[s] < d)
+            say(limits, "%s: the covariance of the %s has rank %d of %d.", name, which[s], result->rank[s], d);
+    }
+}
+
+int evaluate_limits(const Evaluation *evaluation, char out[EVALUATE_LIMITS][EVALUATE_LIMIT_SIZE]) {
+    Limits limits = {out, 0};
+    if (evaluation->metrics & METRIC_FRECHET)
+        say_ranks(&limits, &evaluation->frechet, "Frechet distance", evaluation->n_features, evaluation->n_samples,
+                  evaluation->n_reference);
+    if (evaluation->metrics & METRIC_SPATIAL)
+        say_ranks(&limits, &evaluation->spatial, "sFID", evaluation->n_spatial, evaluation->n_samples,
+                  evaluation->n_reference);
+    if ((evaluation->metrics & METRIC_SCORE) && evaluation->dealt)
+        say(&limits, "Inception Score: the images come class after class, so they were dealt out to the %lld parts.",
+            (long long)evaluation->score.n_splits);
+    if ((evaluation->metrics & METRIC_PRECISION_RECALL) && evaluation->n_samples != evaluation->n_reference)
+        say(&limits, "precision, recall: %lld samples and %lld reference images; they depend on both numbers.",
+            (long long)evaluation->n_samples, (long long)evaluation->n_reference);
+    return limits.n;
+}
