@@ -59,7 +59,7 @@ static KinditStatus prepare_batch(const Extractor *extractor, const ImageSource 
     }
     for (int i = 0; i < n; i++)
         if (statuses[i])
-            return context_fail(extractor->ctx, statuses[i], "image %lld: %s", (long long)(first + i),
+            return context_fail(extractor->ctx, statuses[i], "image %lld: %s", (long long)first + i,
                                 kindit_context_message(&contexts[i]));
     return KINDIT_OK;
 }
