@@ -15,7 +15,7 @@ list(APPEND sources
   src/data/dataset.c src/metrics/nearest.c src/train/train_memory.c src/train/train_settings.c src/train/train_step.c
   src/api/api_memory.c src/api/api_model.c src/api/api_parts.c src/api/api_sample.c
   src/cli/main.c src/cli/cli.c src/cli/commands.c src/cli/help.c src/cli/model_options.c src/cli/options.c
-  src/cli/progress.c src/cli/sample_options.c src/cli/sweep.c src/cli/html.c src/cli/html_curve.c
+  src/cli/progress.c src/cli/sample_check.c src/cli/sample_options.c src/cli/sweep.c src/cli/html.c src/cli/html_curve.c
   src/cli/cmd_assemble.c src/cli/cmd_decompose.c src/cli/cmd_info.c src/cli/cmd_sample.c)
 
 # Debian has cJSON as a shared library only.

@@ -288,6 +288,9 @@ typedef struct KinditAdaptSettings {
     const char *method;
     const char *tailors_from;  // classes of the model, comma-separated, of which new tailors are copies, in turn; NULL:
                                // fresh tailors
+    int keep_blocks;           // heur-lg, auto-lg, laptop: blocks of the model that the new one starts with; 0: half
+    int64_t budget;            // laptop, in place of keep_blocks: parameters of the new model at most; 0: none
+    int64_t pseudo_steps;      // auto-lg: steps of the fresh model that blocks are held against; 0: 500
     int rank, blocks;          // of methods with an adapter (LoRA and its kin; OFT); 0: so that it trains as many
     double alpha;              // numbers as "kind" would; alpha 0: the rank
     int cayley_terms;          // of OFT's series; 0: exact rotations

@@ -13,6 +13,9 @@ typedef struct AdaptSettings {
     const char *tailors_from; // classes of the base, comma-separated: class i of the data starts with a copy of the
                               // tailor, label row included, of the i-th of them modulo their number; NULL: fresh ones
     int n_tailor;             // N_T of the new tailors; 0: as many components as the base's
+    int keep_blocks;          // blocks of the base that a method of layers starts with; 0: half of them, rounded up
+    int64_t budget;           // laptop: parameters of the new model at most, in place of keep_blocks; 0: none
+    int64_t pseudo_steps;     // auto-lg: steps of the model that blocks are held against; 0: 500
     AdapterConfig adapter;    // rank, alpha, blocks, cayley_terms; 0: see adapt_configure
     int n_learngene;          // N_G of svd-lora; 0: the usual share of the width
 } AdaptSettings;
@@ -25,7 +28,8 @@ typedef struct AdaptPlan {
         train;       // what the method and the base's noise schedule ask for, or the run's; the caller may change it
     char data[1024]; // the run's data set
     cJSON *record;   // "adapt" of run.json: method, path (the base), tailors_from; with a frozen learngene also
-                     // "learngene", the config that its file has when the base is decomposed
+                     // "learngene", the config that its file has when the base is decomposed; of a method of layers
+                     // "keep_blocks", "budget" and "pseudo_steps", and once the run has begun "blocks" (block_map.h)
 } AdaptPlan;
 
 // An argument error when the method cannot adapt a model of this structure, or there cannot be such tailors; the
@@ -33,10 +37,11 @@ typedef struct AdaptPlan {
 KinditStatus adapt_check_base(KinditContext *ctx, const AdaptMethod *method, const DitConfig *base,
                               const AdaptSettings *settings);
 
-// *config, of the base, becomes that of the model to be trained on n_classes. An adapter's rank is by default what
-// tailors of the usual size would have in all (the base's own, where it has some), at most the width; LoHa's half of
-// that; alpha the rank; OFT's number of blocks that which trains no less than LoRA of that rank would, or the next
-// lower that divides.
+// *config, of the base, becomes that of the model to be trained on n_classes. An argument error: settings that the
+// method does not have, more blocks than there are, a budget smaller than a model of one block. An adapter's rank is by
+// default what tailors of the usual size would have in all (the base's own, where it has some), at most the width;
+// LoHa's half of that; alpha the rank; OFT's number of blocks that which trains no less than LoRA of that rank would,
+// or the next lower that divides.
 KinditStatus adapt_configure(DitConfig *config, KinditContext *ctx, const AdaptSettings *settings,
                              const AdaptMethod *method, int n_classes);
 // What is set replaces what the config has.
@@ -52,7 +57,7 @@ KinditStatus adapt_plan_new(AdaptPlan *out, KinditContext *ctx, const AdaptSetti
 KinditStatus adapt_plan_resumed(AdaptPlan *out, KinditContext *ctx, const AdaptSettings *settings, const char *run);
 void adapt_plan_close(AdaptPlan *plan);
 
-// train_run of the plan.
+// train_run of the plan, after choosing blocks where its method does that. Laptop's base must be there to the end.
 KinditStatus adapt_run(KinditContext *ctx, Engine *engine, const AdaptPlan *plan, const char *run, bool resume,
                        TrainResult *result);
 

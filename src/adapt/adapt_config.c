@@ -1,5 +1,5 @@
 // What model a method trains, of a base.
-#include "adapt/adapt.h"
+#include "adapt/layers.h"
 
 static int smaller(int a, int b) {
     return a < b ? a : b;
@@ -47,6 +47,7 @@ KinditStatus adapt_configure(DitConfig *config, KinditContext *ctx, const AdaptS
     if (settings->n_tailor) config->n_tailor = settings->n_tailor;
     const DitConfig base = *config;
     config->n_classes = n_classes;
+    TRY(layers_configure(config, ctx, settings, method));
     config->adapter = settings->adapter;
     config->adapter.kind = method->adapter;
     if (method->adapter == ADAPTER_NONE) return dit_config_check(config, ctx);

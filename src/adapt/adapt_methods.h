@@ -8,6 +8,14 @@
 // Models that a method can start from; bits.
 typedef enum AdaptBase { ADAPT_FACTORED = 1, ADAPT_DENSE = 2 } AdaptBase;
 
+// Which of the base's blocks the new model starts with.
+typedef enum AdaptBlocks {
+    ADAPT_ALL_BLOCKS,
+    ADAPT_LAST_BLOCKS,    // those before them are fresh (Heur-LG)
+    ADAPT_SIMILAR_BLOCKS, // those most like a briefly trained model's; the others are fresh (Auto-LG)
+    ADAPT_NEEDED_BLOCKS   // those that the output needs most; there are no others, and the base teaches (Laptop-diff)
+} AdaptBlocks;
+
 // What the base's weights are made into.
 typedef enum AdaptStart {
     ADAPT_AS_IS,
@@ -25,6 +33,7 @@ typedef struct AdaptMethod {
     double label_dropout;
     AdapterKind adapter; // rides on the base's six matrices
     AdaptStart start;
+    AdaptBlocks blocks;
 } AdaptMethod;
 
 extern const AdaptMethod adapt_methods[];

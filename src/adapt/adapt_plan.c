@@ -1,7 +1,7 @@
 // What a run of fine-tuning will be: from its base, its method and its data, or from its record.
 #include <string.h>
 
-#include "adapt/adapt.h"
+#include "adapt/layers.h"
 #include "base/json.h"
 #include "diffusion/schedule.h"
 #include "model/model_source.h"
@@ -83,6 +83,34 @@ static KinditStatus build_record(AdaptPlan *plan, KinditContext *ctx, const Adap
     return built ? KINDIT_OK : context_fail(ctx, KINDIT_ERROR_MEMORY, "out of memory for the record of a run");
 }
 
+// How many blocks a method of layers keeps, and how long the model is trained that they are held against.
+static KinditStatus record_blocks(AdaptPlan *plan, KinditContext *ctx, const AdaptSettings *settings,
+                                  const DitConfig *base) {
+    enum { PSEUDO_STEPS = 500 };
+    DitConfig config = *base;
+    int n_keep;
+    if (plan->method->blocks == ADAPT_ALL_BLOCKS) return KINDIT_OK;
+    config.n_classes = plan->config.n_classes;
+    TRY(layers_keep(&n_keep, ctx, settings, &config));
+    bool built = cJSON_AddNumberToObject(plan->record, "keep_blocks", n_keep);
+    if (built && plan->method->blocks == ADAPT_NEEDED_BLOCKS)
+        built = cJSON_AddNumberToObject(plan->record, "budget", (double)settings->budget);
+    if (built && plan->method->blocks == ADAPT_SIMILAR_BLOCKS)
+        built = cJSON_AddNumberToObject(plan->record, "pseudo_steps",
+                                        (double)(settings->pseudo_steps ? settings->pseudo_steps : PSEUDO_STEPS));
+    return built ? KINDIT_OK : context_fail(ctx, KINDIT_ERROR_MEMORY, "out of memory for the record of a run");
+}
+
+static KinditStatus replace_number(KinditContext *ctx, cJSON *record, const char *key, int64_t value) {
+    if (!value) return KINDIT_OK;
+    if (!cJSON_HasObjectItem(record, key))
+        return context_fail(ctx, KINDIT_ERROR_ARGUMENT, "the run's method has no %s", key);
+    cJSON *number = cJSON_CreateNumber((double)value);
+    if (cJSON_ReplaceItemInObjectCaseSensitive(record, key, number)) return KINDIT_OK;
+    cJSON_Delete(number);
+    return context_fail(ctx, KINDIT_ERROR_MEMORY, "out of memory for the record of a run");
+}
+
 static KinditStatus replace(KinditContext *ctx, cJSON *record, const char *key, const char *value) {
     if (!value) return KINDIT_OK;
     cJSON *text = cJSON_CreateString(value);
@@ -105,7 +133,8 @@ static KinditStatus plan_from(AdaptPlan *out, KinditContext *ctx, const AdaptSet
     out->train.label_dropout = out->method->label_dropout;
     TRY(schedule_read_config(ctx, base->config, &out->train.diffusion_steps, &out->train.beta_first,
                              &out->train.beta_last));
-    return build_record(out, ctx, settings, base->config);
+    TRY(build_record(out, ctx, settings, base->config));
+    return record_blocks(out, ctx, settings, &base->dit_config);
 }
 
 KinditStatus adapt_plan_new(AdaptPlan *out, KinditContext *ctx, const AdaptSettings *settings, const char *data) {
@@ -131,6 +160,9 @@ static KinditStatus plan_again(AdaptPlan *out, KinditContext *ctx, const AdaptSe
     TRY(replace(ctx, out->record, "method", settings->method));
     TRY(replace(ctx, out->record, "path", settings->base));
     TRY(replace(ctx, out->record, "tailors_from", settings->tailors_from));
+    TRY(replace_number(ctx, out->record, "keep_blocks", settings->keep_blocks));
+    TRY(replace_number(ctx, out->record, "budget", settings->budget));
+    TRY(replace_number(ctx, out->record, "pseudo_steps", settings->pseudo_steps));
     adapt_reconfigure(&out->config, settings);
     TRY(json_get_string(out->record, ctx, run, "method", &method));
     return adapt_method_find(&out->method, ctx, method);

@@ -10,7 +10,7 @@
 static struct {
     AdaptSettings adapt;
     const char *preset, *tasks;
-    int64_t n_tailor, n_learngene, rank, blocks, cayley_terms;
+    int64_t n_tailor, n_learngene, rank, blocks, cayley_terms, keep_blocks;
     bool dry_run;
 } settings;
 
@@ -34,6 +34,13 @@ static const Option *adapt_options(int *n) {
          "OFT's rotations by N terms of Neumann's series, as peft has them with 5 (default 0: exact)", 0, 64, NULL},
         {"--n-learngene", NULL, OPTION_INT, &settings.n_learngene, "N",
          "of svd-lora: singular vectors that are kept (default: the usual share of the width)", 1, 65536, NULL},
+        {"--keep-blocks", NULL, OPTION_INT, &settings.keep_blocks, "N",
+         "heur-lg, auto-lg, laptop: blocks of MODEL that the new one starts with (default: half of them)", 1, 256,
+         NULL},
+        {"--budget", NULL, OPTION_INT, &settings.adapt.budget, "N",
+         "laptop, in place of --keep-blocks: parameters of the new model at most", 1, 1e15, NULL},
+        {"--pseudo-steps", NULL, OPTION_INT, &settings.adapt.pseudo_steps, "N",
+         "auto-lg: steps of the fresh model that MODEL's blocks are held against (default 500)", 1, 1e12, NULL},
         {"--dry-run", NULL, OPTION_FLAG, &settings.dry_run, NULL,
          "count what each task of --tasks would train and compute, and train nothing", 0, 0, NULL},
         {"--preset", NULL, OPTION_STRING, &settings.preset, "NAME",
@@ -154,6 +161,7 @@ static int adapt_run_command(KinditContext *ctx, int n_positional, char **positi
     settings.adapt.adapter.rank = (int)settings.rank;
     settings.adapt.adapter.blocks = (int)settings.blocks;
     settings.adapt.adapter.cayley_terms = (int)settings.cayley_terms;
+    settings.adapt.keep_blocks = (int)settings.keep_blocks;
     if (!settings.adapt.method && !place.resume) return cli_usage("adapt", "--method NAME is missing");
     if (settings.dry_run) return dry_run(ctx);
     const int usage = train_options_check("adapt");
@@ -181,6 +189,7 @@ const Command command_adapt = {
         "kindit adapt models/letters.safetensors --method kind --tailors-from O,Q --data data/lower"
         " --batch 64 --ema 0.999 --steps 500 -o runs/round\n"
         "kindit adapt dense --method lora --rank 8 --data data/lower --batch 64 --ema 0.999 --steps 2000 -o runs/lora\n"
+        "kindit adapt dense --method laptop --keep-blocks 3 --data data/lower --batch 64 --steps 2000 -o runs/small\n"
         "kindit adapt --resume --steps 4000 -o runs/lower\n"
         "kindit adapt --dry-run --preset DiT-B/2 --method kind --tasks tests/golden/adapt/tasks.tsv --json",
     .notes =
@@ -190,9 +199,13 @@ const Command command_adapt = {
         "`kindit pretrain` leaves it, and a run resumed gives the same weights, bit for bit, as one never "
         "interrupted.\n"
         "Methods, of a model with a learngene: kind, full; kind-nogate and learngene-lora (the paper's ablations). Of "
-        "a dense "
-        "one: full; lora, pissa, dora, loha, oft, svdiff, which ride on its frozen matrices; svd-lora (ablation). The "
+        "a dense one: full; lora, pissa, dora, loha, oft, svdiff, which ride on its frozen matrices; svd-lora "
+        "(ablation). The "
         "label rows train with each. `kindit merge` makes a plain dense model of what they leave.\n"
+        "heur-lg, auto-lg and laptop start with some of a dense model's blocks, which run.json then lists: "
+        "the last ones; those that a model briefly trained on the new data also comes to; those whose absence "
+        "changes the output most. Laptop's model has no others, and the whole one, which must be there to the "
+        "end, teaches it. Label rows of classes that MODEL knows by id are kept.\n"
         "--dry-run counts as the paper's Table 2 does: the tailors of all classes of a task open at once.",
     .max_positional = 1,
     .options = adapt_options,

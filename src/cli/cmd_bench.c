@@ -56,6 +56,12 @@ static KinditStatus create_model(Bench *bench, const DitConfig *config) {
     ModelClass *classes;
     if (settings.method) TRY(adapt_method_find(&method, bench->ctx, settings.method));
     if (method) TRY(adapt_check_base(bench->ctx, method, config, &adapt));
+    if (method && method->blocks == ADAPT_NEEDED_BLOCKS)
+        return context_fail(
+            bench->ctx, KINDIT_ERROR_ARGUMENT,
+            "method %s: its base teaches, which needs a model and data: train, and read images_per_second "
+            "in metrics.csv",
+            method->name);
     if (method) TRY(adapt_configure(&own, bench->ctx, &adapt, method, config->n_classes));
     TRY(memory_alloc(bench->ctx, (size_t)config->n_classes, sizeof *classes, &classes));
     for (int c = 0; c < config->n_classes; c++) {

@@ -160,6 +160,45 @@ void engine_loss(Engine *engine, int batch, int channels, size_t plane, const fl
     engine_profile_end(engine, KERNEL_DIFFUSION, (terms ? 44 : 4) * elements, (terms ? 20 : 12) * elements);
 }
 
+// ---- features ------------------------------------------------------------------------------------------------------
+
+// *distance += the sum of (x - target)^2, *length += that of target^2.
+ENGINE_CLONES static void measure_tile(size_t n, const float *x, const float *target, double *distance,
+                                       double *length) {
+    float squares = 0, lengths = 0;
+#pragma omp simd reduction(+ : squares, lengths)
+    for (size_t i = 0; i < n; i++) {
+        float error = x[i] - target[i];
+        squares += error * error;
+        lengths += target[i] * target[i];
+    }
+    *distance += squares;
+    *length += lengths;
+}
+
+ENGINE_CLONES static void pull(size_t n, const float *x, const float *target, float scale, float *dx) {
+#pragma omp simd
+    for (size_t i = 0; i < n; i++) dx[i] += scale * (x[i] - target[i]);
+}
+
+void engine_relative_error(Engine *engine, int batch, size_t size, const float *x, const float *target, float weight,
+                           float *error, float *dx) {
+    engine_profile_begin(engine);
+#pragma omp parallel for num_threads(engine->threads) schedule(static)
+    for (int b = 0; b < batch; b++) {
+        const size_t at = (size_t)b * size;
+        double distance = 0, length = 0;
+        for (size_t i = 0; i < size; i += LOSS_TILE) {
+            size_t n = size - i < LOSS_TILE ? size - i : LOSS_TILE;
+            measure_tile(n, x + at + i, target + at + i, &distance, &length);
+        }
+        if (length == 0) continue;
+        error[b] += (float)(distance / length);
+        pull(size, x + at, target + at, (float)(2 * (double)weight / length), dx + at);
+    }
+    engine_profile_end(engine, KERNEL_DIFFUSION, 8.0 * batch * (double)size, 24.0 * batch * (double)size);
+}
+
 // ---- sampling ------------------------------------------------------------------------------------------------------
 
 ENGINE_CLONES static void sampler_mean(size_t n, const SamplerStep *step, const float *predicted, float *x) {

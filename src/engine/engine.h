@@ -70,6 +70,9 @@ typedef struct EnginePack {
 // ---- dense product: y (N, m2) = x (N, m1) W^T + b,  W (m2, m1) as PyTorch stores it --------------------------------
 size_t engine_linear_scratch(int n, int m1, int m2); // floats of scratch for forward or backward
 size_t engine_linear_pack(int m1, int m2);           // floats of a pack
+// Packs W now, for rows of `type`, into pack->weights. The forward call reads no W beside a pack that is ready: it may
+// be NULL there, and the matrix itself be gone.
+void engine_linear_prepare(Engine *engine, int m1, int m2, EngineType type, const float *W, EnginePack *pack);
 void engine_linear_forward(Engine *engine, int n, int m1, int m2, Activation x, const float *W,
                            const float *bias /* (m2) or NULL */, Activation y, EnginePack *pack /* or NULL */);
 // dx (N, m1) or none, dW (m2, m1) or NULL, dbias (m2) or NULL
@@ -266,6 +269,11 @@ typedef struct LossTerms { // host arrays per sample, of the timestep t of each:
 void engine_loss(Engine *engine, int batch, int channels, size_t plane, const float *output, const float *x0,
                  const float *xt, const float *eps, const LossTerms *terms, float weight, float *mse, float *vlb,
                  float *doutput);
+
+// How far features are from where they should be, per sample: error[b] (host) += e_b = || x_b - target_b ||^2 /
+// || target_b ||^2 and dx += weight * d e_b / d x_b, for x, target, dx (B, size). A target of zeros is left out.
+void engine_relative_error(Engine *engine, int batch, size_t size, const float *x, const float *target, float weight,
+                           float *error, float *dx);
 
 // One sampler step (DDPM ancestral or DDIM), elementwise; see diffusion/sampler.h for the meaning of the coefficients:
 // eps = model epsilon (after guidance), x0 = clip?(x0_xt x - x0_eps eps), x' = mean_x0 x0 + mean_xt x + mean_eps eps +

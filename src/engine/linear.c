@@ -124,6 +124,11 @@ size_t engine_linear_pack(int m1, int m2) {
     return panel_size(m1, m2);
 }
 
+void engine_linear_prepare(Engine *engine, int m1, int m2, EngineType type, const float *W, EnginePack *pack) {
+    panel_pack_transposed(engine, panel_form(type, pack), m1, m2, PANEL_WIDTH, W, m1, pack->weights);
+    pack->ready = true;
+}
+
 // Bytes of weights and of their gradients, and of rows read or written.
 static double count_bytes(double n, double m1, double m2, Activation x, Activation y) {
     return n * (m1 * (double)engine_type_size(x.type) + m2 * (double)engine_type_size(y.type)) + 4 * m1 * m2;
@@ -139,10 +144,7 @@ void engine_linear_forward(Engine *engine, int n, int m1, int m2, Activation x, 
         multiply_few(engine, &product, W);
     } else {
         if (!kept) pack = &own;
-        if (!pack->ready) {
-            panel_pack_transposed(engine, product.form, m1, m2, PANEL_WIDTH, W, m1, pack->weights);
-        }
-        pack->ready = true;
+        if (!pack->ready) engine_linear_prepare(engine, m1, m2, x.type, W, pack);
         product.B = pack->weights;
         multiply(engine, &product);
     }

@@ -184,13 +184,14 @@ static void say_ranks(Limits *limits, const FrechetResult *result, const char *n
     for (int s = 0; s < 2; s++) {
         if (result->rank[s] == 0)
             say(limits, "%s: all %s are alike to the network: their covariance is 0.", name, which[s]);
-        else if (result->rank[s] < d && n[s])
+        else if (result->rank[s] < d && n[s] && n[s] <= d)
             say(limits,
                 "%s: %lld %s for %d features: the covariance has rank %d, and the distance is biased upwards; compare "
                 "at equal numbers only.",
                 name, (long long)n[s], which[s], d, result->rank[s]);
         else if (result->rank[s] < d)
-            say(limits, "%s: the covariance of the %s has rank %d of %d.", name, which[s], result->rank[s], d);
+            say(limits, "%s: the covariance of the %s has rank %d of %d: features depend on each other.", name,
+                which[s], result->rank[s], d);
     }
 }
 

@@ -129,11 +129,22 @@ void dit_workspace_repack(DitWorkspace *workspace);
 // gate is shut: every slot is -1.
 typedef struct DitBatch {
     int n;
-    const float *x;    // (n, C, S, S)
-    const float *t;    // (n) timesteps as floats, engine memory
-    const int *labels; // (n) host
-    const Gate *gate;  // never NULL; gate->n_samples is n
+    const float *x;                   // (n, C, S, S)
+    const float *t;                   // (n) timesteps as floats, engine memory
+    const int *labels;                // (n) host
+    const Gate *gate;                 // never NULL; gate->n_samples is n
+    const struct DitTargets *targets; // NULL: none
 } DitBatch;
+
+// Where the residual stream should be after some of the blocks: what backward adds to the loss.
+typedef struct DitTargets {
+    const float *const *stream; // [depth] (n, T, D) engine memory after each block; NULL: anywhere
+    float weight;               // of each sample's relative error (engine_relative_error) after each of them
+    float *error;               // [n] host: backward adds the errors of a sample over the blocks, unweighted
+} DitTargets;
+
+// The residual stream (n, T, D) after block i, as the last dit_forward on a training workspace left it.
+const float *dit_stream(const Dit *dit, const DitWorkspace *workspace, int i);
 
 // output (n, C or 2C, S, S), of a classifier the logits (n, n_classes).
 void dit_forward(const Dit *dit, DitWorkspace *workspace, const float *shared, const DitBatch *batch, float *output);

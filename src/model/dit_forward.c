@@ -7,14 +7,17 @@ typedef struct Pass {
     DitWorkspace *w;
     Engine *engine;
     const Gate *gate;
+    const DitTargets *targets;
     const float *shared;
     float *dshared;
     int B, T, D;
 } Pass;
 
 static Pass dit_pass(const Dit *dit, DitWorkspace *w, const float *shared, float *dshared, const DitBatch *batch) {
+    const DitConfig *config = &dit->config;
     return (Pass){
-        dit, w, w->engine, batch->gate, shared, dshared, batch->n, dit_config_tokens(&dit->config), dit->config.width};
+        dit,          w, w->engine, batch->gate, batch->targets, shared, dshared, batch->n, dit_config_tokens(config),
+        config->width};
 }
 
 static void linear_forward(const Pass *p, const Linear *linear, Activation x, Activation saved, Activation y) {
@@ -206,6 +209,21 @@ static void join_backward(const Pass *p, Norm n, Branch b, bool last) {
                                   p->w->dx, !last, n.dshift, n.dscale, b.y, b.gate, b.stride, p->w->dy, b.dgate);
 }
 
+const float *dit_stream(const Dit *dit, const DitWorkspace *w, int i) {
+    return i + 1 < dit->config.depth ? w->blocks[i + 1].x_in : w->x;
+}
+
+static bool has_target(const Pass *p, int i) {
+    return p->targets && p->targets->stream[i];
+}
+
+// Adds to w->dx, the gradient of the stream after block i, that of the stream's distance from its target there.
+static void target_backward(const Pass *p, int i) {
+    if (!has_target(p, i)) return;
+    engine_relative_error(p->engine, p->B, (size_t)p->T * (size_t)p->D, dit_stream(p->dit, p->w, i),
+                          p->targets->stream[i], p->targets->weight, p->targets->error, p->w->dx);
+}
+
 // ---- the branches of a block: modulated norm -> what the gate multiplies -------------------------------------------
 // Backward, the norm is computed again: a pass over memory, where keeping it would take two more rows of D per token.
 
@@ -340,10 +358,14 @@ void dit_backward(const Dit *dit, DitWorkspace *w, const float *shared, const Di
     Pass p = dit_pass(dit, w, shared, dshared, batch);
     int last = dit->config.depth - 1;
     final_backward(&p, doutput);
-    join_backward(&p, norm_of_final(&p), branch_of_mlp(&p, last), true);
+    if (has_target(&p, last)) engine_zero(p.engine, w->dx, (size_t)p.B * (size_t)p.T * (size_t)p.D);
+    target_backward(&p, last);
+    join_backward(&p, norm_of_final(&p), branch_of_mlp(&p, last), !has_target(&p, last));
     for (int i = last; i >= 0; i--) {
         block_backward(&p, i);
-        if (i > 0) step_back(&p, i);
+        if (i == 0) break;
+        target_backward(&p, i - 1);
+        step_back(&p, i);
     }
     norm_backward(&p, norm_of_attention(&p, 0));
     linear_backward_f32(&p, &dit->x_embedder, w->patches, w->dx, NULL, false);

@@ -12,7 +12,7 @@
 typedef struct StepReport {
     int64_t step;   // number of steps taken, this one included
     double loss;    // mean over the step's samples
-    double term[2]; // what it is made of, or told beside it, likewise
+    double term[2]; // what it is made of (a guide's distance apart), or told beside it, likewise
     double gradient_norm, lr;
     double seconds; // the step alone took
 } StepReport;

@@ -2,8 +2,8 @@
 
 #include <math.h>
 
-static size_t sample_floats(const DitConfig *config) {
-    return (size_t)config->channels * (size_t)config->image_size * (size_t)config->image_size;
+static size_t sample_floats(const DitConfig *config, int channels) {
+    return (size_t)channels * (size_t)config->image_size * (size_t)config->image_size;
 }
 
 // A step opens at most a tailor per sample, and no more than there are.
@@ -14,7 +14,7 @@ static int slots_needed(const Dit *dit, int batch, int accumulate) {
 
 void train_step_count(const Dit *dit, int batch, int accumulate, size_t *gradient_bytes, size_t *buffer_bytes) {
     const DitConfig *config = &dit->config;
-    const size_t noised = config->classifier ? 0 : sample_floats(config) + 1; // image and timestep
+    const size_t noised = config->classifier ? 0 : sample_floats(config, config->channels) + 1; // image and timestep
     const size_t tailors = (size_t)slots_needed(dit, batch, accumulate) * dit->layout.n_tailor;
     *gradient_bytes = (params_trained(&dit->layout) + tailors) * sizeof(float);
     *buffer_bytes = (size_t)batch * (noised + 2 * dit_config_output(config)) * sizeof(float);
@@ -52,9 +52,10 @@ static const Gate *narrow_gate(TrainStep *step) {
 static KinditStatus open_diffusion(TrainStep *step) {
     Engine *engine = step->model->engine;
     KinditContext *ctx = step->model->ctx;
+    const DitConfig *config = &step->model->dit->config;
     const size_t batch = (size_t)step->batch;
     TRY(loss_batch_create(&step->diffusion, ctx, step->batch));
-    TRY(engine_alloc(engine, batch * sample_floats(&step->model->dit->config), &step->xt));
+    TRY(engine_alloc(engine, batch * sample_floats(config, config->channels), &step->xt));
     TRY(engine_alloc(engine, batch, &step->t));
     return memory_alloc(ctx, batch, sizeof(float), &step->t_host);
 }
@@ -73,6 +74,7 @@ static KinditStatus open_buffers(TrainStep *step, int accumulate, DitMode mode) 
     TRY(engine_alloc(engine, params_trained(&dit->layout), &step->dshared));
     TRY(engine_alloc(engine, batch * out, &step->output));
     TRY(engine_alloc(engine, batch * out, &step->doutput));
+    TRY(memory_alloc(ctx, batch, sizeof(float), &step->distance));
     TRY(memory_alloc(ctx, batch, sizeof(float), &step->terms[0]));
     return memory_alloc(ctx, batch, sizeof(float), &step->terms[1]);
 }
@@ -92,6 +94,7 @@ void train_step_close(TrainStep *step) {
     Engine *engine = step->model->engine;
     memory_free(&step->terms[1]);
     memory_free(&step->terms[0]);
+    memory_free(&step->distance);
     memory_free(&step->best);
     memory_free(&step->t_host);
     engine_free(engine, &step->t);
@@ -114,35 +117,53 @@ void train_step_begin(TrainStep *step) {
     gate_reset(&step->gate);
 }
 
-// The pass that gives step->mse and step->vlb; *batch, filled in, is what backward is to be given.
-static void forward(TrainStep *step, DitBatch *batch, const float *x0, const float *noise, const int *t,
-                    const int *labels, int n, float weight) {
+void train_step_forward(TrainStep *step, const float *x0, const float *noise, const int *t, const int *labels, int n,
+                        DitBatch *batch) {
     const Model *model = step->model;
     const DitConfig *config = &model->dit->config;
     Engine *engine = model->engine;
-    const size_t plane = (size_t)config->image_size * (size_t)config->image_size;
     DiffusionBatch *diffusion = &step->diffusion;
-
     loss_batch_fill(diffusion, step->schedule, t, n);
-    engine_noise(engine, n, (size_t)config->channels * plane, diffusion->sqrt_alpha_bar, diffusion->sqrt_one_minus, x0,
-                 noise, step->xt);
+    engine_noise(engine, n, sample_floats(config, config->channels), diffusion->sqrt_alpha_bar,
+                 diffusion->sqrt_one_minus, x0, noise, step->xt);
     for (int i = 0; i < n; i++) step->t_host[i] = (float)step->schedule->timestep[t[i]];
     engine_upload(engine, step->t, step->t_host, (size_t)n);
     gate_open(&step->gate, &model->params, labels, n);
-
     *batch = (DitBatch){.n = n, .x = step->xt, .t = step->t, .labels = labels, .gate = narrow_gate(step)};
     dit_forward(model->dit, step->workspace, model->params.shared, batch, step->output);
-    engine_loss(engine, n, config->channels, plane, step->output, x0, step->xt, noise,
-                step->with_vlb ? &diffusion->terms : NULL, weight, step->mse, step->with_vlb ? step->vlb : NULL,
+}
+
+// The pass that gives step->mse and step->vlb; *batch, filled in, is what backward is to be given.
+static void measure(TrainStep *step, DitBatch *batch, const float *x0, const float *noise, const int *t,
+                    const int *labels, int n, float weight) {
+    const DitConfig *config = &step->model->dit->config;
+    train_step_forward(step, x0, noise, t, labels, n, batch);
+    engine_loss(step->model->engine, n, config->channels, sample_floats(config, 1), step->output, x0, step->xt, noise,
+                step->with_vlb ? &step->diffusion.terms : NULL, weight, step->mse, step->with_vlb ? step->vlb : NULL,
                 step->doutput);
+}
+
+// The gradient of the mean over the batch, times `weight`, goes where the gradients go.
+static void backward(TrainStep *step, const DitBatch *batch, float weight) {
+    const Model *model = step->model;
+    const TrainGuide *guide = step->guide;
+    DitBatch aimed = *batch;
+    DitTargets targets = {.error = step->distance};
+    for (int i = 0; i < batch->n; i++) step->distance[i] = 0;
+    if (guide) {
+        targets.stream = guide->aim(guide->data, batch);
+        targets.weight = weight * guide->weight / (float)batch->n;
+        aimed.targets = &targets;
+    }
+    dit_backward(model->dit, step->workspace, model->params.shared, &aimed, step->doutput, step->dshared);
+    for (int i = 0; i < batch->n && guide; i++) step->distance[i] *= guide->weight;
 }
 
 void train_step_accumulate(TrainStep *step, const float *x0, const float *noise, const int *t, const int *labels, int n,
                            float weight) {
-    const Model *model = step->model;
     DitBatch batch;
-    forward(step, &batch, x0, noise, t, labels, n, weight);
-    dit_backward(model->dit, step->workspace, model->params.shared, &batch, step->doutput, step->dshared);
+    measure(step, &batch, x0, noise, t, labels, n, weight);
+    backward(step, &batch, weight);
 }
 
 void train_step_classify(TrainStep *step, const float *x, const int *labels, int n, float weight) {
@@ -155,13 +176,13 @@ void train_step_classify(TrainStep *step, const float *x, const int *labels, int
     engine_cross_entropy(engine, n, classes, step->output, labels, weight, step->cross_entropy, step->doutput);
     engine_best_class(engine, n, classes, step->output, step->best);
     for (int i = 0; i < n; i++) step->correct[i] = step->best[i] == labels[i] ? 1 : 0;
-    dit_backward(model->dit, step->workspace, model->params.shared, &batch, step->doutput, step->dshared);
+    backward(step, &batch, weight);
 }
 
 void train_step_measure(TrainStep *step, const float *x0, const float *noise, const int *t, const int *labels, int n) {
     DitBatch batch;
     gate_reset(&step->gate);
-    forward(step, &batch, x0, noise, t, labels, n, 1);
+    measure(step, &batch, x0, noise, t, labels, n, 1);
 }
 
 double train_step_gradient_norm(const TrainStep *step) {

@@ -19,6 +19,16 @@
 #include "model/model_file.h"
 #include "train/optimizer.h"
 
+// What a job may add to the loss: how far the model's stream is from where it should be (dit.h: DitTargets).
+typedef struct TrainGuide {
+    void *data;
+    // [depth] where the stream should be for this batch after each block, NULL where anywhere; valid until the next
+    // call.
+    const float *const *(*aim)(void *data, const DitBatch *batch);
+    float weight; // of the errors, summed over the blocks
+    double flops; // of aim, for one image
+} TrainGuide;
+
 typedef struct TrainStep {
     Model *model;             // borrowed: its weights are what is trained
     const Schedule *schedule; // borrowed; NULL: a classifier, which also lacks `diffusion`, xt, t and t_host
@@ -45,8 +55,10 @@ typedef struct TrainStep {
             float *cross_entropy, *correct; // correct: 1 where the label has the largest logit, else 0
         };
     };
-    int *best;      // (batch) a classifier's classes
-    float *dshared; // (params_trained) gradient of the shared vector, engine memory
+    const TrainGuide *guide; // borrowed; NULL: none, as after train_step_create
+    float *distance;         // (batch) host: of each sample of the last micro-batch, what the guide adds; 0 without one
+    int *best;               // (batch) a classifier's classes
+    float *dshared;          // (params_trained) gradient of the shared vector, engine memory
 } TrainStep;
 
 // Reserves all that steps of `accumulate` micro-batches of up to `batch` samples need; what follows allocates nothing.
@@ -60,9 +72,13 @@ void train_step_count(const Dit *dit, int batch, int accumulate, size_t *gradien
 
 // Forgets the gradients and the open tailors of the step before.
 void train_step_begin(TrainStep *step);
+// Forward alone of n <= batch samples: `batch` is what the model was given, in the step's memory, step->output what it
+// gave. Arguments as below.
+void train_step_forward(TrainStep *step, const float *x0, const float *noise, const int *t, const int *labels, int n,
+                        DitBatch *batch);
 // Forward, loss and backward of n <= batch samples: x0 and noise (n, C, S, S) in engine memory, t (indices into the
-// schedule) and labels (class index, n_classes = null) host. Adds weight * d(mean over the n samples of mse + vlb) to
-// the gradients: weight n / (samples of the whole step) gives the gradient of the step's mean.
+// schedule) and labels (class index, n_classes = null) host. Adds weight * d(mean over the n samples of mse + vlb +
+// distance) to the gradients: weight n / (samples of the whole step) gives the gradient of the step's mean.
 void train_step_accumulate(TrainStep *step, const float *x0, const float *noise, const int *t, const int *labels, int n,
                            float weight);
 // The loss alone, of a step of its own: mse and vlb of n <= batch samples, given as above.

@@ -5,23 +5,21 @@
 
 #include "base/clock.h"
 #include "base/file.h"
-#include "data/loader.h"
 #include "model/model_run.h"
 #include "train/checkpoint.h"
+#include "train/train_batch.h"
 #include "train/train_log.h"
 #include "train/train_settings.h"
 #include "train/train_step.h"
-
-typedef struct Trainer Trainer;
 
 // What a run minimises.
 typedef struct Objective {
     const char *terms[2]; // the two numbers of a sample, as metrics.csv calls them
     double weight[2];     // what each adds to the loss
-    void (*accumulate)(Trainer *trainer, int64_t k, float weight); // samples k .. k + batch - 1 of the run
+    void (*accumulate)(TrainStep *step, const TrainBatch *batch, float weight); // train_step_accumulate or its like
 } Objective;
 
-struct Trainer {
+typedef struct Trainer {
     KinditContext *ctx;
     Engine *engine;
     const char *run;
@@ -31,42 +29,23 @@ struct Trainer {
     double began;
     cJSON *record; // what run.json holds
     Dataset *dataset;
-    Loader loader;
+    TrainBatch batch;
     Schedule schedule;
     Model *model;
     Optimizer optimizer;
     TrainStep step;
     TrainLog log;
-    float *x0, *noise; // (batch, C, S, S) engine memory
-    RngKey *keys;      // [batch]
-    int *t, *labels;   // [batch] (noise, keys, t: of diffusion)
     size_t step_bytes; // engine memory held while stepping
-};
+} Trainer;
 
 // ---- what is minimised ---------------------------------------------------------------------------------------------
 
-// Each sample's image, label (or none), timestep and noise are functions of the seed and its number.
-static void accumulate_diffusion(Trainer *trainer, int64_t k, float weight) {
-    const TrainSettings *s = &trainer->settings;
-    const DitConfig *config = &trainer->model->dit->config;
-    const size_t size = (size_t)config->channels * (size_t)config->image_size * (size_t)config->image_size;
-    loader_read(&trainer->loader, trainer->engine, k, s->batch, trainer->x0, trainer->labels);
-    for (int i = 0; i < s->batch; i++) {
-        RngKey key = {.seed = s->seed, .sample = (uint64_t)(k + i), .purpose = RNG_LABEL_DROPOUT};
-        if (rng_uniform(key, 0) < s->label_dropout) trainer->labels[i] = config->n_classes;
-        key.purpose = RNG_TIMESTEP;
-        trainer->t[i] = (int)rng_below(key, 0, (uint32_t)s->diffusion_steps);
-        key.purpose = RNG_NOISE;
-        trainer->keys[i] = key;
-    }
-    engine_fill_normal(trainer->engine, s->batch, size, trainer->keys, trainer->noise);
-    train_step_accumulate(&trainer->step, trainer->x0, trainer->noise, trainer->t, trainer->labels, s->batch, weight);
+static void accumulate_diffusion(TrainStep *step, const TrainBatch *batch, float weight) {
+    train_step_accumulate(step, batch->x0, batch->noise, batch->t, batch->labels, batch->settings->batch, weight);
 }
 
-static void accumulate_classification(Trainer *trainer, int64_t k, float weight) {
-    const int batch = trainer->settings.batch;
-    loader_read(&trainer->loader, trainer->engine, k, batch, trainer->x0, trainer->labels);
-    train_step_classify(&trainer->step, trainer->x0, trainer->labels, batch, weight);
+static void accumulate_classification(TrainStep *step, const TrainBatch *batch, float weight) {
+    train_step_classify(step, batch->x0, batch->labels, batch->settings->batch, weight);
 }
 
 static const Objective diffusion = {{"mse", "vlb"}, {1, 1}, accumulate_diffusion};
@@ -74,20 +53,24 @@ static const Objective classification = {{"cross_entropy", "accuracy"}, {1, 0}, 
 
 // ---- opening -------------------------------------------------------------------------------------------------------
 
+KinditStatus train_check_new(KinditContext *ctx, const char *run) {
+    char path[1024];
+    int64_t step; // of a checkpoint without its record: this run's own must not be mistaken for it
+    TRY(file_path(path, ctx, "%s/run.json", run));
+    TRY(model_run_newest(ctx, run, &step));
+    if (step < 0 && !file_exists(path)) return KINDIT_OK;
+    return context_fail(ctx, KINDIT_ERROR_ARGUMENT, "%s: already holds a run: resume it, or choose another folder",
+                        run);
+}
+
 // The record of this run: written for a new one, held against the old one when it goes on.
 static KinditStatus open_record(Trainer *trainer, bool resume) {
     KinditContext *ctx = trainer->ctx;
     const TrainJob *job = &trainer->job;
     char path[1024];
     TRY(train_record_build(&trainer->record, ctx, &job->config, &trainer->settings, trainer->dataset, job->adapt));
+    if (!resume) return train_check_new(ctx, trainer->run);
     TRY(file_path(path, ctx, "%s/run.json", trainer->run));
-    if (!resume) {
-        int64_t step; // of a checkpoint without its record: this run's own must not be mistaken for it
-        TRY(model_run_newest(ctx, trainer->run, &step));
-        if (step < 0 && !file_exists(path)) return KINDIT_OK;
-        return context_fail(ctx, KINDIT_ERROR_ARGUMENT, "%s: already holds a run: resume it, or choose another folder",
-                            trainer->run);
-    }
     cJSON *old = NULL;
     TRY(json_read(&old, ctx, path));
     KinditStatus status = train_record_compare(ctx, path, old, trainer->record);
@@ -129,25 +112,18 @@ static KinditStatus open_weights(Trainer *trainer, bool resume) {
 
 static KinditStatus open_buffers(Trainer *trainer) {
     const TrainSettings *s = &trainer->settings;
-    const DitConfig *config = &trainer->model->dit->config;
-    const size_t batch = (size_t)s->batch;
-    const size_t floats = batch * (size_t)config->channels * (size_t)config->image_size * (size_t)config->image_size;
     KinditContext *ctx = trainer->ctx;
-    const Schedule *schedule = config->classifier ? NULL : &trainer->schedule;
+    const bool classifier = trainer->model->dit->config.classifier;
+    const Schedule *schedule = classifier ? NULL : &trainer->schedule;
     TRY(schedule_create(&trainer->schedule, ctx, s->diffusion_steps, s->beta_first, s->beta_last));
     TRY(train_step_create(&trainer->step, trainer->model, schedule, s->batch, s->accumulate, train_mode(s)));
-    TRY(loader_create(&trainer->loader, ctx, trainer->dataset, trainer->dataset->train, s->seed, s->batch));
-    trainer->loader.shift = s->shift;
-    TRY(engine_alloc(trainer->engine, floats, &trainer->x0));
-    TRY(memory_alloc(ctx, batch, sizeof *trainer->labels, &trainer->labels));
-    if (config->classifier) return KINDIT_OK;
-    TRY(engine_alloc(trainer->engine, floats, &trainer->noise));
-    TRY(memory_alloc(ctx, batch, sizeof *trainer->keys, &trainer->keys));
-    return memory_alloc(ctx, batch, sizeof *trainer->t, &trainer->t);
+    trainer->step.guide = trainer->job.guide;
+    return train_batch_create(&trainer->batch, ctx, trainer->engine, trainer->dataset, s, !classifier);
 }
 
 // The run's files come last: whatever can be refused has been by then.
 static KinditStatus open_run(Trainer *trainer, bool resume) {
+    const TrainGuide *guide = trainer->job.guide;
     KinditContext *ctx = trainer->ctx;
     char path[1024];
     if (resume)
@@ -156,7 +132,8 @@ static KinditStatus open_run(Trainer *trainer, bool resume) {
     TRY(file_path(path, ctx, "%s/run.json", trainer->run));
     TRY(json_write(ctx, path, trainer->record));
     return train_log_open(&trainer->log, ctx, trainer->run, trainer->job.task, trainer->objective->terms,
-                          &trainer->settings, dit_training_flops(trainer->model->dit), trainer->optimizer.step);
+                          &trainer->settings, dit_training_flops(trainer->model->dit) + (guide ? guide->flops : 0),
+                          trainer->optimizer.step);
 }
 
 static KinditStatus check_classifier(const Trainer *trainer) {
@@ -187,12 +164,7 @@ static KinditStatus trainer_open(Trainer *trainer, const char *data, bool resume
 
 static void trainer_close(Trainer *trainer) {
     train_log_close(&trainer->log);
-    memory_free(&trainer->labels);
-    memory_free(&trainer->t);
-    memory_free(&trainer->keys);
-    engine_free(trainer->engine, &trainer->noise);
-    engine_free(trainer->engine, &trainer->x0);
-    loader_close(&trainer->loader);
+    train_batch_close(&trainer->batch);
     train_step_close(&trainer->step);
     schedule_close(&trainer->schedule);
     optimizer_close(&trainer->optimizer);
@@ -226,14 +198,18 @@ static KinditStatus fail_not_finite(Trainer *trainer, const StepReport *report) 
 static KinditStatus train_one_step(Trainer *trainer, StepReport *report) {
     const TrainSettings *s = &trainer->settings;
     TrainStep *step = &trainer->step;
+    TrainBatch *batch = &trainer->batch;
     const double began = clock_seconds(), samples = (double)s->batch * s->accumulate;
     const int64_t done = trainer->optimizer.step;
     *report = (StepReport){.step = done + 1, .lr = learning_rate(s, done + 1)};
     train_step_begin(step);
     for (int a = 0; a < s->accumulate; a++) {
-        trainer->objective->accumulate(trainer, (done * s->accumulate + a) * s->batch, 1.0f / (float)s->accumulate);
-        for (int i = 0; i < s->batch; i++)
+        train_batch_read(batch, (done * s->accumulate + a) * s->batch);
+        trainer->objective->accumulate(step, batch, 1.0f / (float)s->accumulate);
+        for (int i = 0; i < s->batch; i++) {
             for (int k = 0; k < 2; k++) report->term[k] += step->terms[k][i] / samples;
+            report->loss += step->distance[i] / samples;
+        }
     }
     for (int k = 0; k < 2; k++) report->loss += trainer->objective->weight[k] * report->term[k];
     report->gradient_norm = train_step_gradient_norm(step);

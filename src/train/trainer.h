@@ -41,6 +41,7 @@ typedef struct TrainJob {
     unsigned frozen;  // roles of which the shared rows stay as they start (params_freeze); 0: all train
     // The first weights of the model, all zero before. Not called when a checkpoint has them.
     KinditStatus (*start)(const struct TrainJob *job, Model *model, uint64_t seed);
+    const struct TrainGuide *guide; // what it adds to the loss (train_step.h); NULL: nothing
     const cJSON *adapt; // what else the run is a function of, in run.json and the model's config; NULL: nothing
 } TrainJob;
 TrainJob train_job_pretrain(const DitConfig *config); // everything, from dit_init
@@ -57,6 +58,9 @@ typedef struct TrainResult {
 // *adapt, NULL in pre-training, is freed with cJSON_Delete.
 KinditStatus train_record_read(KinditContext *ctx, const char *run, TrainSettings *settings, DitConfig *config,
                                char data[1024], cJSON **adapt);
+
+// An argument error when the folder `run` already holds a run: one cannot be started there.
+KinditStatus train_check_new(KinditContext *ctx, const char *run);
 
 // Starts a run in a folder `run` that holds none yet, or with `resume` goes on from its newest complete checkpoint,
 // from the start when there is none yet. Of a resumed run only `steps`, `max_seconds`, `recompute`, the *_every,

@@ -76,13 +76,15 @@ typedef struct Dinov2 {
     int table_grid;        // of the positions in the file
     float *weights, *work; // engine memory, cut up into what follows
     float *patch_w, *patch_b, *position, *norm_w, *norm_b;
-    float *blocks[MAX_DEPTH][N_PARTS];
+    float *blocks[MAX_DEPTH][N_PARTS];                                    // vectors as they are,
+    EnginePack packs[MAX_DEPTH][N_PARTS];                                 // matrices packed alone
     float *pixels, *patches, *x, *normed, *branch, *wide, *moments, *lse; // of up to BATCH images
 } Dinov2;
 
+// Floats that a part takes.
 static size_t part_size(const Dinov2 *net, int part) {
-    size_t width = (size_t)net->width;
-    return (size_t)parts[part].rows * width * (parts[part].columns ? (size_t)parts[part].columns * width : 1);
+    const int rows = parts[part].rows * net->width, columns = parts[part].columns * net->width;
+    return columns ? engine_linear_pack(columns, rows) : (size_t)rows;
 }
 
 // ---- reading -------------------------------------------------------------------------------------------------------
@@ -92,18 +94,35 @@ typedef struct Reader {
     Dinov2 *net;
     Weights weights;
     float *staging; // host memory for the largest tensor; NULL while the headers alone are checked
+    float *matrix;  // engine memory for a block's largest
 } Reader;
 
-// Checks the tensor, and once there is room for it puts it, less `minus`, into engine memory at `to`.
-static KinditStatus read_tensor(Reader *r, const char *name, int n_dims, const int64_t *shape, float minus, float *to) {
+// Of a norm's weight, which is 1 + scale.
+static void subtract_one(float *values, size_t n) {
+    for (size_t i = 0; i < n; i++) values[i] -= 1.0f;
+}
+
+// Checks the tensor, and once there is room for it puts it into engine memory at `to`.
+static KinditStatus read_tensor(Reader *r, const char *name, int n_dims, const int64_t *shape, float *to) {
     const Tensor *tensor;
     TRY(weights_require(&r->weights, name, n_dims, shape, &tensor));
     if (!r->staging) return KINDIT_OK;
     TRY(weights_read(&r->weights, tensor, 0, tensor->n_elements, r->staging));
-    if (minus != 0)
-        for (size_t i = 0; i < tensor->n_elements; i++) r->staging[i] -= minus;
+    if (to == r->net->norm_w) subtract_one(r->staging, tensor->n_elements);
     engine_upload(r->network->engine, to, r->staging, tensor->n_elements);
     return KINDIT_OK;
+}
+
+// Takes the n numbers in r->staging over.
+static void keep_part(Reader *r, int block, int part, size_t n) {
+    Dinov2 *net = r->net;
+    const int columns = parts[part].columns * net->width;
+    if (part == NORM1_W || part == NORM2_W) subtract_one(r->staging, n);
+    engine_upload(r->network->engine, columns ? r->matrix : net->blocks[block][part], r->staging, n);
+    if (!columns) return;
+    net->packs[block][part] = (EnginePack){.weights = net->blocks[block][part]};
+    engine_linear_prepare(r->network->engine, columns, parts[part].rows * net->width, ENGINE_F32, r->matrix,
+                          &net->packs[block][part]);
 }
 
 static KinditStatus read_part(Reader *r, int block, int part) {
@@ -112,13 +131,17 @@ static KinditStatus read_part(Reader *r, int block, int part) {
     const int pieces = strstr(names->parts[part], "%s") ? 3 : 1;
     const int64_t shape[2] = {(int64_t)r->net->width * parts[part].rows / pieces,
                               (int64_t)r->net->width * parts[part].columns};
+    size_t n = 0;
     for (int piece = 0; piece < pieces; piece++) {
         char inner[NAME_SIZE], name[2 * NAME_SIZE];
+        const Tensor *tensor;
         snprintf(inner, sizeof inner, names->parts[part], qkv[piece]);
         snprintf(name, sizeof name, names->block, block, inner);
-        float *to = r->staging ? r->net->blocks[block][part] + part_size(r->net, part) / 3 * (size_t)piece : NULL;
-        TRY(read_tensor(r, name, parts[part].columns ? 2 : 1, shape, part == NORM1_W || part == NORM2_W, to));
+        TRY(weights_require(&r->weights, name, parts[part].columns ? 2 : 1, shape, &tensor));
+        if (r->staging) TRY(weights_read(&r->weights, tensor, 0, tensor->n_elements, r->staging + n));
+        n += tensor->n_elements;
     }
+    if (r->staging) keep_part(r, block, part, n);
     return KINDIT_OK;
 }
 
@@ -201,11 +224,11 @@ static KinditStatus read_positions(Reader *r) {
 static KinditStatus read_all(Reader *r) {
     const Dinov2 *net = r->net;
     const int64_t width = net->width, patch = net->patch;
-    TRY(read_tensor(r, net->names->patch_w, 4, (int64_t[]){width, 3, patch, patch}, 0, net->patch_w));
-    TRY(read_tensor(r, net->names->patch_b, 1, &width, 0, net->patch_b));
+    TRY(read_tensor(r, net->names->patch_w, 4, (int64_t[]){width, 3, patch, patch}, net->patch_w));
+    TRY(read_tensor(r, net->names->patch_b, 1, &width, net->patch_b));
     TRY(read_positions(r));
-    TRY(read_tensor(r, net->names->norm_w, 1, &width, 1, net->norm_w));
-    TRY(read_tensor(r, net->names->norm_b, 1, &width, 0, net->norm_b));
+    TRY(read_tensor(r, net->names->norm_w, 1, &width, net->norm_w));
+    TRY(read_tensor(r, net->names->norm_b, 1, &width, net->norm_b));
     TRY(read_blocks(r));
     weights_ignore(&r->weights, net->names->mask); // of training alone
     return weights_refuse_others(&r->weights, "a DINOv2 of this size");
@@ -307,6 +330,7 @@ static KinditStatus reserve(Reader *r) {
     if (n_table > largest) largest = n_table;
     TRY(engine_alloc(engine, cut_weights(net, NULL), &net->weights));
     TRY(engine_alloc(engine, cut_work(net, NULL), &net->work));
+    TRY(engine_alloc(engine, 4 * width * width, &r->matrix));
     TRY(engine_reserve(engine, scratch_floats(net, engine)));
     cut_weights(net, net->weights);
     cut_work(net, net->work);
@@ -336,6 +360,7 @@ static KinditStatus dinov2_open(VisionNetwork *network, const Safetensors *file)
     KinditStatus status = read_file(&reader, file);
     weights_end(&reader.weights);
     memory_free(&reader.staging);
+    engine_free(network->engine, &reader.matrix);
     snprintf(net->name, sizeof net->name, "dinov2-%dx%d/%d", net->width, net->depth, net->patch);
     network->info = (VisionInfo){.name = net->name,
                                  .channels = 3,
@@ -371,10 +396,10 @@ static void embed(const Dinov2 *net, Engine *engine, int n) {
     engine_add_position(engine, n, net->tokens, net->width, net->position, net->x);
 }
 
-static void run_linear(const Dinov2 *net, Engine *engine, int rows, int block, int part, const float *x, float *y) {
+static void run_linear(Dinov2 *net, Engine *engine, int rows, int block, int part, const float *x, float *y) {
     engine_linear_forward(engine, rows, parts[part].columns * net->width, parts[part].rows * net->width,
-                          activation_f32(x), net->blocks[block][part], net->blocks[block][part + 1], activation_f32(y),
-                          NULL);
+                          activation_f32(x), NULL, net->blocks[block][part + 1], activation_f32(y),
+                          &net->packs[block][part]);
 }
 
 // x += scale * branch, and `normed` of it for what comes next.
@@ -385,7 +410,7 @@ static void add_branch(const Dinov2 *net, Engine *engine, int n, const float *sc
                                  net->moments + (size_t)BATCH * (size_t)net->tokens);
 }
 
-static void run_block(const Dinov2 *net, Engine *engine, int n, int block) {
+static void run_block(Dinov2 *net, Engine *engine, int n, int block) {
     float *const *part = net->blocks[block];
     const bool last = block + 1 == net->depth;
     const int rows = n * net->tokens, width = net->width;
@@ -419,7 +444,7 @@ static KinditStatus visit_tokens(const VisionNetwork *network, const VisionOutpu
 }
 
 static KinditStatus run_batch(const VisionNetwork *network, int n, const VisionOutput *out, float *features) {
-    const Dinov2 *net = network->state;
+    Dinov2 *net = network->state;
     Engine *engine = network->engine;
     const size_t width = (size_t)net->width;
     embed(net, engine, n);

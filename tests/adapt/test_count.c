@@ -7,16 +7,19 @@
 #include "scratch.h"
 
 // What the paper calls each method.
-static const char *const paper_names[][2] = {{"kind", "KIND"},
-                                             {"full", "Full FT"},
-                                             {"lora", "LoRA"},
-                                             {"pissa", "PiSSA"},
-                                             {"dora", "DoRA"},
-                                             {"loha", "LoHa"},
-                                             {"oft", "OFT"},
-                                             {"svdiff", "SVDiff"},
-                                             // Table 4's are not in Table 2; without its gate KIND costs the same
-                                             {"kind-nogate", "KIND"}};
+static const char *const paper_names[][2] = {
+    {"kind", "KIND"},
+    {"full", "Full FT"},
+    {"lora", "LoRA"},
+    {"pissa", "PiSSA"},
+    {"dora", "DoRA"},
+    {"loha", "LoHa"},
+    {"oft", "OFT"},
+    {"svdiff", "SVDiff"},
+    {"heur-lg", "Heur-LG"},
+    {"auto-lg", "Auto-LG"},
+    // Table 4's and Laptop-diff are not in Table 2; without its gate KIND costs the same
+    {"kind-nogate", "KIND"}};
 
 static const char *paper_name(const char *method) {
     for (size_t i = 0; i < sizeof paper_names / sizeof *paper_names; i++)
@@ -61,7 +64,8 @@ static void check_row(Scratch *scratch, const AdaptMethod *method, const char *m
 static void test_table_2(void **state) {
     int found = 0;
     for (int i = 0; i < n_adapt_methods; i++) {
-        if (!paper_name(adapt_methods[i].name)) continue;
+        const char *name = paper_name(adapt_methods[i].name);
+        if (!name) continue;
         found++;
         FILE *file = fopen(scratch_golden(*state, "adapt/table2.tsv"), "r");
         char line[256], model[16], method[16], params[16], flops[16];
@@ -69,7 +73,7 @@ static void test_table_2(void **state) {
         assert_non_null(file);
         while (fgets(line, sizeof line, file)) {
             if (sscanf(line, "%15[^\t]\t%15[^\t]\t%15[^\t]\t%15[^\n]", model, method, params, flops) != 4) continue;
-            if (strcmp(method, paper_name(adapt_methods[i].name)) != 0) continue;
+            if (strcmp(method, name) != 0) continue;
             check_row(*state, &adapt_methods[i], model, params, flops);
             rows++;
         }
@@ -79,7 +83,26 @@ static void test_table_2(void **state) {
     assert_int_equal(found, sizeof paper_names / sizeof *paper_names);
 }
 
+// A smaller model is counted as what it is: of DiT-B within Table 1's 70.2 M parameters, six blocks.
+static void test_laptop(void **state) {
+    KinditContext *ctx = ((Scratch *)*state)->ctx;
+    const AdaptMethod *method, *full;
+    DitConfig base = dit_config_default(), six;
+    AdaptCount found, expected;
+    assert_ok(ctx, adapt_method_find(&method, ctx, "laptop"));
+    assert_ok(ctx, adapt_method_find(&full, ctx, "full"));
+    assert_ok(ctx, dit_config_preset(&base, ctx, "DiT-B/2"));
+    base.factored = false;
+    six = base;
+    six.depth = 6;
+    assert_ok(ctx, adapt_count(&found, ctx, method, &base, &(AdaptSettings){.budget = 70200000}, 150));
+    assert_ok(ctx, adapt_count(&expected, ctx, full, &six, &(AdaptSettings){0}, 150));
+    assert_true(found.trainable_params <= 70200000);
+    assert_int_equal(found.trainable_params, expected.trainable_params);
+    assert_true(found.flops_per_image == expected.flops_per_image);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {scratch_test(test_table_2)};
+    const struct CMUnitTest tests[] = {scratch_test(test_table_2), scratch_test(test_laptop)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

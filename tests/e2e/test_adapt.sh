@@ -87,6 +87,27 @@ expect_code 2 adapt "$scratch/dense" kind "$scratch/nothing" --steps 2
 expect_in "$scratch/err" "needs a model with a learngene"
 [ ! -e "$scratch/nothing" ] || fail "a refused run left a folder"
 
+# Some of a dense model's blocks: all of its depth, or a smaller model. What a method does not have is refused.
+"$KINDIT" pretrain --data "$scratch/data" --quiet --kind off --width 24 --depth 3 --heads 2 --patch 2 --batch 8 --steps 2 \
+    -o "$scratch/deep" >/dev/null
+adapt "$scratch/deep" heur-lg "$scratch/last" --keep-blocks 1 --steps 2
+adapt "$scratch/deep" auto-lg "$scratch/similar" --pseudo-steps 2 --steps 2
+adapt "$scratch/deep" laptop "$scratch/small" --keep-blocks 2 --steps 2
+[ "$("$KINDIT" info "$scratch/last" --json | json_number depth)" = 3 ] || fail "heur-lg changed the depth"
+[ "$("$KINDIT" info "$scratch/small" --json | json_number depth)" = 2 ] || fail "laptop kept another number of blocks"
+grep -A4 '"blocks"' "$scratch/last/run.json" | tr -d ' \t\n' | grep -q '\[-1,-1,2\]' || fail "not the last block"
+draw "$scratch/small" small --classes x
+"$KINDIT" adapt --resume --steps 4 -o "$scratch/small" --quiet >/dev/null
+expect_code 2 "$KINDIT" adapt --resume --keep-blocks 1 --steps 6 -o "$scratch/small"
+expect_in "$scratch/err" "another keep_blocks"
+expect_code 2 adapt "$scratch/deep" full "$scratch/nothing" --keep-blocks 1
+expect_in "$scratch/err" "belongs to heur-lg"
+expect_code 2 adapt "$scratch/moved" laptop "$scratch/nothing"
+expect_in "$scratch/err" "needs a dense model"
+expect_code 2 adapt "$scratch/deep" laptop "$scratch/nothing" --budget 10
+expect_in "$scratch/err" "a model of one block has"
+[ ! -e "$scratch/nothing" ] || fail "a refused run left a folder"
+
 # Usage.
 expect_code 2 "$KINDIT" adapt "$scratch/moved" --data "$scratch/new" -o "$scratch/x"
 expect_in "$scratch/err" "--method"

@@ -213,11 +213,40 @@ static void test_twin_against_differences(void **state) {
     layer_free(&l);
 }
 
+// Weights packed beforehand give the bits of weights packed at the call, and the matrix itself is not read.
+static void test_prepared_weights_are_enough(void **state) {
+    (void)state;
+    for (int i = 0; i < N_CASES; i++) {
+        const Case c = cases[i];
+        const size_t n = (size_t)c.n * (size_t)c.m2;
+        Layer l = layer_random(c);
+        EnginePack pack = {0};
+        float *y = test_malloc(n * sizeof *y);
+        KinditContext ctx;
+        Engine *engine = engine_with_threads(&ctx, 2, engine_linear_scratch(c.n, c.m1, c.m2));
+        assert_int_equal(engine_alloc(engine, engine_linear_pack(c.m1, c.m2), &pack.weights), KINDIT_OK);
+        engine_linear_prepare(engine, c.m1, c.m2, ENGINE_F32, l.W.f, &pack);
+        assert_true(pack.ready);
+        engine_linear_forward(engine, c.n, c.m1, c.m2, activation_f32(l.x.f), NULL, l.bias.f, activation_f32(y), &pack);
+        engine_linear_forward(engine, c.n, c.m1, c.m2, activation_f32(l.x.f), l.W.f, l.bias.f, activation_f32(l.y.f),
+                              NULL);
+        assert_memory_equal(y, l.y.f, n * sizeof *y);
+        engine_free(engine, &pack.weights);
+        engine_close(&engine);
+        test_free(y);
+        layer_free(&l);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_against_twin),         cmocka_unit_test(test_float_twin),
-        cmocka_unit_test(test_parts_of_backward),    cmocka_unit_test(test_threads_change_no_bit),
-        cmocka_unit_test(test_rows_are_independent), cmocka_unit_test(test_twin_against_differences),
+        cmocka_unit_test(test_against_twin),
+        cmocka_unit_test(test_float_twin),
+        cmocka_unit_test(test_parts_of_backward),
+        cmocka_unit_test(test_threads_change_no_bit),
+        cmocka_unit_test(test_rows_are_independent),
+        cmocka_unit_test(test_twin_against_differences),
+        cmocka_unit_test(test_prepared_weights_are_enough),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

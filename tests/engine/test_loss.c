@@ -237,6 +237,39 @@ static void test_noise_and_pixels(void **state) {
     numbers_free_all();
 }
 
+// The error of each sample against its twin, the slope against differences of it; a target of zeros counts for nothing.
+static void test_relative_error(void **state) {
+    (void)state;
+    enum { FEATURES = 300 }; // two tiles and a piece of one
+    const float weight = 0.3f;
+    const double h = 1e-5;
+    Numbers *x = numbers_random(BATCH * FEATURES, 1.0f), *target = numbers_random(BATCH * FEATURES, 2.0f),
+            *before = numbers_random(BATCH * FEATURES, 0.01f), *error = numbers_empty(BATCH),
+            *dx = numbers_empty(BATCH * FEATURES);
+    for (size_t i = FEATURES; i < 2 * FEATURES; i++) target->d[i] = target->f[i] = 0;
+    for (size_t b = 0; b < BATCH; b++) {
+        double *own = x->d + b * FEATURES, *goal = target->d + b * FEATURES;
+        error->d[b] = 0.5 + (b == 1 ? 0 : plain_relative_error_f64(FEATURES, own, goal));
+        for (size_t i = 0; i < FEATURES; i++) {
+            double kept_value = own[i], slope = 0;
+            own[i] = kept_value + h;
+            if (b != 1) slope = plain_relative_error_f64(FEATURES, own, goal);
+            own[i] = kept_value - h;
+            if (b != 1) slope -= plain_relative_error_f64(FEATURES, own, goal);
+            own[i] = kept_value;
+            dx->d[b * FEATURES + i] = before->d[b * FEATURES + i] + (double)weight * slope / (2 * h);
+        }
+    }
+    for (int threads = 1; threads <= MAX_THREADS; threads++) {
+        memcpy(dx->f, before->f, dx->n * sizeof(float));
+        for (size_t b = 0; b < BATCH; b++) error->f[b] = 0.5f;
+        engine_relative_error(engines[threads], BATCH, FEATURES, x->f, target->f, weight, error->f, dx->f);
+        numbers_check(error, threads, 2e-7);
+        numbers_check(dx, threads, 1e-8); // slopes are of the order of 1e-3
+    }
+    numbers_free_all();
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_loss_matches_twin_and_differences),
@@ -244,6 +277,7 @@ int main(void) {
         cmocka_unit_test(test_bound_of_variance),
         cmocka_unit_test(test_nan_shows),
         cmocka_unit_test(test_decoder_floor),
+        cmocka_unit_test(test_relative_error),
         cmocka_unit_test(test_sampler_step),
         cmocka_unit_test(test_guidance),
         cmocka_unit_test(test_noise_and_pixels),

@@ -89,7 +89,7 @@ static void run(Fixture *f, int first, int n, const int *labels, bool backward, 
     for (int i = 0; i < n; i++) slot[i] = labels[i] == CLASSES ? -1 : labels[i];
     for (int c = 0; c < CLASSES; c++) tailor[c] = f->params.tailor[c];
     Gate gate = {n, CLASSES, slot, tailor, f->dtailor};
-    DitBatch batch = {n, f->x + (size_t)first * IMAGE, f->t + first, labels, &gate};
+    DitBatch batch = {.n = n, .x = f->x + (size_t)first * IMAGE, .t = f->t + first, .labels = labels, .gate = &gate};
     dit_forward(f->dit, f->workspace, f->params.shared, &batch, f->out);
     engine_download(f->engine, out, f->out, (size_t)n * IMAGE * 2);
     if (backward) dit_backward(f->dit, f->workspace, f->params.shared, &batch, f->out, f->dshared);

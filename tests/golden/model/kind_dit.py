@@ -148,8 +148,8 @@ def attention(config, params, name, x, mask):
     return linear(params, name + ".proj", (weights @ v).transpose(1, 2).reshape(B, T, D), mask)
 
 
-def forward(config, params, x, t, y):
-    """x (B, C, S, S), t (B), y (B) with K = null -> (B, C or 2C, S, S)."""
+def forward(config, params, x, t, y, streams=None):
+    """x (B, C, S, S), t (B), y (B) with K = null -> (B, C or 2C, S, S); the list `streams` gets the stream after each block."""
     B, C, S, _ = x.shape
     D, p = config["width"], config["patch"]
     grid = S // p
@@ -171,6 +171,8 @@ def forward(config, params, x, t, y):
         h = h + gate1[:, None] * attention(config, params, block + "attn", modulate(h, shift1, scale1), mask)
         inner = gelu(linear(params, block + "mlp.fc1", modulate(h, shift2, scale2), mask))
         h = h + gate2[:, None] * linear(params, block + "mlp.fc2", inner, mask)
+        if streams is not None:
+            streams.append(h)
 
     shift, scale = linear(params, "final_layer.adaLN_modulation.1", c, mask).chunk(2, dim=1)
     out = linear(params, "final_layer.linear", modulate(h, shift, scale), mask)
