@@ -81,7 +81,7 @@ static double run(const Fixture *f, const Model *model, DitMode mode, float *out
         dtailor[i] = gradients + (size_t)i * n_tailor;
     }
     const Gate gate = {BATCH, 2, (int[]){0, -1, 1}, tailor, dtailor};
-    const DitBatch batch = {BATCH, x, t, labels, &gate};
+    const DitBatch batch = {.n = BATCH, .x = x, .t = t, .labels = labels, .gate = &gate};
     assert_ok(f->ctx, dit_workspace_create(&workspace, dit, f->engine, BATCH, mode));
     dit_forward(dit, workspace, model->params.shared, &batch, y);
     engine_download(f->engine, out, y, OUT);

@@ -74,7 +74,8 @@ static double distance(Fixture *f, const Model *model, const char *name) {
     engine_upload(f->engine, t_device, times, (size_t)n);
     const Gate gate = {n, 0, slot, NULL, NULL};
     assert_ok(f->ctx, dit_workspace_create(&workspace, model->dit, f->engine, n, (DitMode){0}));
-    dit_forward(model->dit, workspace, model->params.shared, &(DitBatch){n, x, t_device, y, &gate}, out);
+    dit_forward(model->dit, workspace, model->params.shared,
+                &(DitBatch){.n = n, .x = x, .t = t_device, .labels = y, .gate = &gate}, out);
     engine_download(f->engine, found, out, outputs->n_elements);
     for (size_t i = 0; i < outputs->n_elements; i++) {
         error += pow((double)found[i] - (double)theirs[i], 2);
