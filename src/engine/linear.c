@@ -137,7 +137,7 @@ static double count_bytes(double n, double m1, double m2, Activation x, Activati
 void engine_linear_forward(Engine *engine, int n, int m1, int m2, Activation x, const float *W, const float *bias,
                            Activation y, EnginePack *pack) {
     engine_profile_begin(engine);
-    EnginePack own = {.weights = engine->scratch};
+    EnginePack own = {.weights = engine->scratch, .int8 = pack && pack->int8};
     const bool kept = pack && pack->weights;
     Product product = {.n = n, .k = m1, .m = m2, .x = x, .y = y, .bias = bias, .form = panel_form(x.type, pack)};
     if (!kept && is_few(n, x) && product.form != PANEL_INT8) {
