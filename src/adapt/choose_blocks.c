@@ -33,7 +33,7 @@ static KinditStatus open_parts(Look *look, KinditContext *ctx, const BlockChoice
     DitMode mode = train_mode(s);
     mode.recompute = true; // the stream alone
     TRY(schedule_create(&look->schedule, ctx, s->diffusion_steps, s->beta_first, s->beta_last));
-    TRY(train_batch_create(&look->batch, ctx, model->engine, dataset, s));
+    TRY(train_batch_create(&look->batch, ctx, model->engine, dataset, s, true));
     TRY(train_step_create(&look->step, model, &look->schedule, s->batch, 1, mode));
     TRY(block_map_classes(&look->row, ctx, dataset->classes, dataset->n_classes, model));
     TRY(memory_alloc(ctx, (size_t)s->batch, sizeof *look->labels, &look->labels));

@@ -18,7 +18,8 @@ typedef enum RngPurpose {
     RNG_DATA,         // splits and the like
     RNG_TEST,
     RNG_HELDOUT, // noise that held-out images are measured with
-    RNG_CHOICE   // singular vectors of a matrix: sample = its number among the model's
+    RNG_CHOICE,  // singular vectors of a matrix: sample = its number among the model's
+    RNG_SHIFT    // by how many pixels an image is moved: sample = index in the run's stream of samples
 } RngPurpose;
 
 typedef struct RngKey {

@@ -53,7 +53,7 @@ extern const Command command_data, command_pretrain, command_adapt, command_samp
     command_debug, command_report, command_help;
 extern const Command *const cli_commands[]; // NULL-terminated, commands.c
 // Forms of eval and bench, each in its file eval_<name>.c, bench_<name>.c.
-extern const Command command_eval_nn, command_eval_stats, command_eval_activations;
+extern const Command command_eval_nn, command_eval_stats, command_eval_activations, command_eval_train_features;
 extern const Command command_bench_adapt;
 
 // Prints the context's message to stderr and returns the exit code for `status` (ARGUMENT: 2, CANCELLED: 130, OK: 0,

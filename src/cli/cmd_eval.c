@@ -1,6 +1,7 @@
 // Samples, or a model, against a reference: the command, whose work is eval_compare.c's.
 #include "cli/eval_compare.h"
 #include "cli/sample_options.h"
+#include "cli/share.h"
 
 EvalSettings eval_settings;
 static EvalCompare settings;
@@ -8,7 +9,8 @@ static EvalCompare settings;
 int eval_join_options(Option out[EVAL_OPTIONS], const Option *own, int n_own) {
     static const Option shared[] = {
         {"--network", NULL, OPTION_STRING, &eval_settings.network, "FILE",
-         "weights of the network that looks at the images (docs/evaluation.md)", 0, 0, NULL},
+         "weights of the network that looks at the images (docs/evaluation.md; default: our own, for 32x32 glyphs)", 0,
+         0, NULL},
         {"--profile", NULL, OPTION_STRING, &eval_settings.profile, "NAME",
          "adm, pytorch-fid, dgm-eval or native: whose preprocessing and conventions (default: the network's)", 0, 0,
          NULL},
@@ -28,11 +30,11 @@ int eval_join_options(Option out[EVAL_OPTIONS], const Option *own, int n_own) {
 }
 
 KinditStatus eval_open_looker(Looker *out, KinditContext *ctx) {
+    char own[1024];
     *out = (Looker){0};
-    if (!eval_settings.network)
-        return context_fail(ctx, KINDIT_ERROR_ARGUMENT,
-                            "--network FILE is missing: the weights that look at the images (docs/evaluation.md)");
-    return looker_open(out, ctx, eval_settings.network, eval_settings.profile, eval_settings.cache);
+    if (!eval_settings.network) TRY(share_find(own, ctx, SHARE_GLYPH_FEATURES));
+    return looker_open(out, ctx, eval_settings.network ? eval_settings.network : own, eval_settings.profile,
+                       eval_settings.cache);
 }
 
 static const Option *eval_options(int *n) {
@@ -58,15 +60,15 @@ static int eval_run(KinditContext *ctx, int n_positional, char **positional) {
     return code ? code : eval_compare(ctx, positional[0], &settings);
 }
 
-static const Command *const forms[] = {&command_eval_nn, &command_eval_stats, &command_eval_activations, NULL};
+static const Command *const forms[] = {&command_eval_nn, &command_eval_stats, &command_eval_activations,
+                                       &command_eval_train_features, NULL};
 
 const Command command_eval = {
     .name = "eval",
     .summary = "measure samples, or a model: FID, sFID, FDD, Inception Score, precision and recall, and more",
-    .arguments = "SAMPLES|MODEL --network FILE [options]",
+    .arguments = "SAMPLES|MODEL [options]",
     .examples =
-        "kindit eval models/letters.safetensors --data data/glyphs --network NETWORK.safetensors --sampler ddim "
-        "--steps 25 --cache cache\n"
+        "kindit eval models/letters.safetensors --data data/glyphs --sampler ddim --steps 25 --cache cache\n"
         "kindit eval samples.npz --reference VIRTUAL_imagenet256_labeled.npz --network inception.safetensors --profile "
         "adm\n"
         "kindit eval samples/ --data data/photos --network dinov2.safetensors --csv results.csv --json",

@@ -96,7 +96,7 @@ static KinditStatus add_tailor_bytes(cJSON *json, KinditContext *ctx, const Mode
 
 static KinditStatus add_source(cJSON *json, KinditContext *ctx, const ModelSource *source, const InfoRequest *request) {
     int *chosen, n_chosen;
-    cJSON_AddStringToObject(json, "type", "model");
+    cJSON_AddStringToObject(json, "type", source->dit_config.classifier ? "classifier" : "model");
     cJSON_AddStringToObject(json, "form", describe_form(source));
     if (source->folder[0]) cJSON_AddStringToObject(json, "folder", source->folder);
     add_tensors(json, &source->weights);

@@ -10,6 +10,7 @@ void info_add_int(cJSON *json, const char *key, int64_t value) {
 static void add_config(cJSON *json, const DitConfig *config) {
     cJSON *object = cJSON_AddObjectToObject(json, "config");
     cJSON_AddStringToObject(object, "kind", config->factored ? "kind" : "dense");
+    if (config->classifier) cJSON_AddStringToObject(object, "head", "classifier: mean token to classes");
     info_add_int(object, "image_size", config->image_size);
     info_add_int(object, "channels", config->channels);
     info_add_int(object, "patch", config->patch);

@@ -45,15 +45,31 @@ static int64_t sample_index(Loader *loader, int64_t k) {
     return loader->split.first + loader->order[k % loader->split.count];
 }
 
-// (S, S, C) to (C, S, S)
-static void split_channels(const uint8_t *pixels, size_t plane, int channels, uint8_t *out) {
+static int within(int value, int size) {
+    return value < 0 ? 0 : value < size ? value : size - 1;
+}
+
+// (S, S, C) to (C, S, S), pixel (y, x) from (y + down, x + right) or the nearest there is.
+static void split_channels(const uint8_t *pixels, int size, int channels, int down, int right, uint8_t *out) {
     for (int c = 0; c < channels; c++)
-        for (size_t p = 0; p < plane; p++) *out++ = pixels[p * (size_t)channels + (size_t)c];
+        for (int y = 0; y < size; y++)
+            for (int x = 0; x < size; x++)
+                *out++ = pixels[(within(y + down, size) * size + within(x + right, size)) * channels + c];
+}
+
+// Sample k of the run as the loader hands it out.
+static void stage_pixels(const Loader *loader, int64_t k, const uint8_t *pixels, uint8_t *out) {
+    const Dataset *dataset = loader->dataset;
+    const uint32_t places = 2 * (uint32_t)loader->shift + 1;
+    const RngKey key = {.seed = loader->seed, .sample = (uint64_t)k, .purpose = RNG_SHIFT};
+    const int down = loader->shift ? (int)rng_below(key, 0, places) - loader->shift : 0;
+    const int right = loader->shift ? (int)rng_below(key, 1, places) - loader->shift : 0;
+    split_channels(pixels, dataset->size, dataset->channels, down, right, out);
 }
 
 void loader_read(Loader *loader, Engine *engine, int64_t first, int n, float *x, int *labels) {
     const Dataset *dataset = loader->dataset;
-    const size_t size = sample_size(dataset), plane = (size_t)dataset->size * (size_t)dataset->size;
+    const size_t size = sample_size(dataset);
     for (int i = 0; i < n; i++) {
         const int64_t index = sample_index(loader, first + i);
         const size_t from = (size_t)index * size, to = (size_t)i * size;
@@ -62,8 +78,7 @@ void loader_read(Loader *loader, Engine *engine, int64_t first, int n, float *x,
             memcpy(loader->latents + to, (const char *)dataset->images.array.data + from * sizeof(float),
                    size * sizeof(float));
         else
-            split_channels((const uint8_t *)dataset->images.array.data + from, plane, dataset->channels,
-                           loader->pixels + to);
+            stage_pixels(loader, first + i, (const uint8_t *)dataset->images.array.data + from, loader->pixels + to);
     }
     if (dataset->latents)
         engine_upload(engine, x, loader->latents, (size_t)n * size);

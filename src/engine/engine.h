@@ -236,6 +236,17 @@ void engine_label_backward(Engine *engine, int width, const Gate *gate, const fl
 void engine_table_forward(Engine *engine, int batch, int width, const int *label, const float *table, float *out);
 void engine_table_backward(Engine *engine, int batch, int width, const int *label, const float *dout, float *dtable);
 
+// ---- classification ------------------------------------------------------------------------------------------------
+// y (B, D) = the mean of each sample's T rows of x (B*T, D); backward: every row of dx (overwritten) is dy / T.
+void engine_mean_forward(Engine *engine, int batch, int tokens, int width, Activation x, float *y);
+void engine_mean_backward(Engine *engine, int batch, int tokens, int width, const float *dy, float *dx);
+// loss (B, host) = -log softmax(logits)[label] in nats, labels (B) host; dlogits = weight * d(mean over batch of loss)
+// / d logits, both (B, classes).
+void engine_cross_entropy(Engine *engine, int batch, int classes, const float *logits, const int *labels, float weight,
+                          float *loss, float *dlogits);
+// best (B, host) = the class of the largest logit, the first of equals.
+void engine_best_class(Engine *engine, int batch, int classes, const float *logits, int *best);
+
 // ---- diffusion -----------------------------------------------------------------------------------------------------
 // Standard normal numbers for (n_samples, size), sample i keyed by keys[i].
 void engine_fill_normal(Engine *engine, int n_samples, size_t size, const RngKey *keys, float *out);

@@ -64,17 +64,36 @@ static KinditStatus dit_declare_block(Dit *dit, int i) {
     return dit_declare(dit, &block->out, "blocks.%d.mlp.fc2", i);
 }
 
-// The label table: row c belongs to tailor c and the null row to the learngene; a dense model shares all rows.
+// The label table: row c belongs to tailor c and the null row to the learngene; a dense model shares all rows, and a
+// classifier, which is told no label, has the null row alone.
 static KinditStatus dit_declare_labels(Dit *dit) {
-    int64_t shared_rows = dit->config.factored ? 1 : (int64_t)dit->config.n_classes + 1;
+    int64_t shared_rows = dit->config.factored || dit->config.classifier ? 1 : (int64_t)dit->config.n_classes + 1;
     return params_declare(&dit->layout, dit->ctx, "y_embedder.embedding_table.weight", ROLE_LABELS,
                           dit->config.factored ? 1 : 0, 2, (int64_t[]){shared_rows, dit->config.width}, &dit->label);
+}
+
+static KinditStatus dit_declare_time(Dit *dit) {
+    const DitConfig *config = &dit->config;
+    dit->t_in = dit_linear(&linear_dense, config, 1, DIT_FREQUENCIES, config->width, LINEAR_INIT_NORMAL);
+    TRY(dit_declare(dit, &dit->t_in, "t_embedder.mlp.0", 0));
+    dit->t_out = dit_linear(&linear_dense, config, 1, config->width, config->width, LINEAR_INIT_NORMAL);
+    return dit_declare(dit, &dit->t_out, "t_embedder.mlp.2", 0);
+}
+
+// From tokens to patches, or from their mean to logits.
+static KinditStatus dit_declare_output(Dit *dit) {
+    const DitConfig *config = &dit->config;
+    int rows = config->classifier ? 1 : dit_config_tokens(config);
+    int m2 = config->classifier ? config->n_classes : config->patch * config->patch * dit_config_out_channels(config);
+    dit->final_linear = dit_linear(&linear_dense, config, rows, config->width, m2, LINEAR_INIT_ZERO);
+    TRY(dit_declare(dit, &dit->final_linear, config->classifier ? "head" : "final_layer.linear", 0));
+    dit->layout.specs[dit->final_linear.param[0]].quantise = false;
+    return KINDIT_OK;
 }
 
 static KinditStatus dit_declare_all(Dit *dit) {
     const DitConfig *config = &dit->config;
     int D = config->width, T = dit_config_tokens(config), p = config->patch;
-    int patch_out = p * p * dit_config_out_channels(config);
 
     dit->x_embedder = dit_linear(&linear_dense, config, T, config->channels * p * p, D, LINEAR_INIT_XAVIER);
     TRY(dit_declare(dit, &dit->x_embedder, "x_embedder.proj", 0));
@@ -83,18 +102,12 @@ static KinditStatus dit_declare_all(Dit *dit) {
     memcpy(conv->shape, (int64_t[]){D, config->channels, p, p}, sizeof conv->shape);
     conv->quantise = false; // the layers that see pixels: few numbers, and every one of their errors is seen
 
-    dit->t_in = dit_linear(&linear_dense, config, 1, DIT_FREQUENCIES, D, LINEAR_INIT_NORMAL);
-    TRY(dit_declare(dit, &dit->t_in, "t_embedder.mlp.0", 0));
-    dit->t_out = dit_linear(&linear_dense, config, 1, D, D, LINEAR_INIT_NORMAL);
-    TRY(dit_declare(dit, &dit->t_out, "t_embedder.mlp.2", 0));
+    if (!config->classifier) TRY(dit_declare_time(dit));
     TRY(dit_declare_labels(dit));
     for (int i = 0; i < config->depth; i++) TRY(dit_declare_block(dit, i));
     dit->final_adaln = dit_linear(&linear_dense, config, 1, D, 2 * D, LINEAR_INIT_ZERO);
     TRY(dit_declare(dit, &dit->final_adaln, "final_layer.adaLN_modulation.1", 0));
-    dit->final_linear = dit_linear(&linear_dense, config, T, D, patch_out, LINEAR_INIT_ZERO);
-    TRY(dit_declare(dit, &dit->final_linear, "final_layer.linear", 0));
-    dit->layout.specs[dit->final_linear.param[0]].quantise = false;
-    return KINDIT_OK;
+    return dit_declare_output(dit);
 }
 
 KinditStatus dit_create(Dit **out, KinditContext *ctx, const DitConfig *config) {
@@ -167,7 +180,8 @@ KinditStatus dit_init(const Dit *dit, ParamSet *params, uint64_t seed) {
 void dit_count(const Dit *dit, double open_tailors, DitCounts *out) {
     const DitConfig *config = &dit->config;
     double D = config->width, T = dit_config_tokens(config);
-    *out = (DitCounts){.position = (int64_t)(T * D), .label_rows = ((int64_t)config->n_classes + 1) * config->width};
+    const ParamSpec *label = &dit->layout.specs[dit->label];
+    *out = (DitCounts){.position = (int64_t)(T * D), .label_rows = (int64_t)params_spec_size(label, config->n_classes)};
     for (int i = 0; i < dit->layout.n_specs; i++) {
         const ParamSpec *spec = &dit->layout.specs[i];
         int64_t shared = (int64_t)params_spec_size(spec, 0);

@@ -7,6 +7,11 @@
 //               x += gate1 * attention(modulate(norm(x), shift1, scale1))
 //               x += gate2 * mlp(modulate(norm(x), shift2, scale2))
 //     out = unpatchify(modulate(norm(x), shift, scale) W_out)               (B, C or 2C, S, S)
+//
+// A classifier has the same blocks with a head in place of the image: there is neither time nor class to be told, so c
+// is one learned row, and each adaLN becomes a LayerNorm's learned scale and shift with a gate per channel.
+//
+//     out = mean over tokens of modulate(norm(x), shift, scale), times W_head, + b       (B, n_classes)
 #ifndef MODEL_DIT_H
 #define MODEL_DIT_H
 
@@ -19,6 +24,7 @@ typedef struct DitConfig {
     int image_size, channels, patch; // the model's input is (channels, image_size, image_size)
     int width, depth, heads, mlp_ratio;
     bool learn_sigma;             // output has 2 * channels planes
+    bool classifier;              // output is a logit per class; dense, and without learned sigma
     bool factored;                // KIND; false: every linear dense ("Trad. PT")
     bool fused_qkv, factor_adaln; // the accounting of Table 1; both false: Section 3.2's six matrices
     int n_learngene, n_tailor;    // N_G, N_T per class; 0 when not factored
@@ -36,6 +42,7 @@ DitConfig dit_config_default(void); // DiT-S/2 of 32x32, 4 channels, learned sig
 KinditStatus dit_config_check(const DitConfig *config, KinditContext *ctx);
 int dit_config_tokens(const DitConfig *config);
 int dit_config_out_channels(const DitConfig *config);
+size_t dit_config_output(const DitConfig *config); // floats of a sample's output
 // Sets N_G and N_T in the paper's proportions: 53/128 of the width, and width / 256 (at least 1) for each class.
 void dit_config_usual_factors(DitConfig *config);
 // Heads of the preset of this width and depth, 0 when there is none.
@@ -53,9 +60,10 @@ typedef struct Dit {
     KinditContext *ctx;
     DitConfig config;
     ParamLayout layout;
-    Linear x_embedder, t_in, t_out, final_adaln, final_linear;
-    DitBlock *blocks; // [depth]
-    Linear **linears; // all of the above, in file order
+    Linear x_embedder, t_in, t_out, final_adaln;
+    Linear final_linear; // a classifier's head, whose t_in and t_out are unused
+    DitBlock *blocks;    // [depth]
+    Linear **linears;    // all of the above, in file order
     int n_linears;
     int label; // parameter index of y_embedder.embedding_table.weight
 } Dit;
@@ -117,7 +125,8 @@ void dit_workspace_close(DitWorkspace **workspace);
 void dit_workspace_repack(DitWorkspace *workspace);
 
 // What a pass is given. labels (host): class index or n_classes = null; used by dense models (whose label table is
-// shared); factored models read the gate, whose slots must agree.
+// shared); factored models read the gate, whose slots must agree. A classifier reads neither t nor labels; its
+// gate is shut: every slot is -1.
 typedef struct DitBatch {
     int n;
     const float *x;                   // (n, C, S, S)
@@ -137,11 +146,13 @@ typedef struct DitTargets {
 // The residual stream (n, T, D) after block i, as the last dit_forward on a training workspace left it.
 const float *dit_stream(const Dit *dit, const DitWorkspace *workspace, int i);
 
-// output (n, C or 2C, S, S).
+// output (n, C or 2C, S, S), of a classifier the logits (n, n_classes).
 void dit_forward(const Dit *dit, DitWorkspace *workspace, const float *shared, const DitBatch *batch, float *output);
 // After dit_forward with the same batch on a training workspace. Adds to dshared (params_trained floats, or NULL) and
 // to batch->gate->dtailor; what is frozen gets no gradient, nor is one computed for it.
 void dit_backward(const Dit *dit, DitWorkspace *workspace, const float *shared, const DitBatch *batch,
                   const float *doutput, float *dshared);
+// What the head of a classifier read in the last pass: (n, D) in engine memory, the features of its samples.
+const float *dit_features(const DitWorkspace *workspace);
 
 #endif

@@ -84,6 +84,11 @@ KinditStatus dit_config_check(const DitConfig *config, KinditContext *ctx) {
     if (config->adapter.kind != ADAPTER_NONE && config->fused_qkv)
         return context_fail(ctx, KINDIT_ERROR_ARGUMENT,
                             "model config: fused_qkv: with an adapter q, k and v are apart: expected false");
+    const bool adapted = config->adapter.kind != ADAPTER_NONE;
+    if (config->classifier && (config->factored || adapted || config->learn_sigma || config->n_classes < 2))
+        return context_fail(ctx, KINDIT_ERROR_ARGUMENT,
+                            "model config: a classifier is dense, without adapter or learned sigma, and of 2 classes "
+                            "at least");
     if (!config->factored) {
         if (config->n_learngene || config->n_tailor || config->factor_adaln)
             return context_fail(ctx, KINDIT_ERROR_ARGUMENT,
@@ -101,4 +106,9 @@ int dit_config_tokens(const DitConfig *config) {
 
 int dit_config_out_channels(const DitConfig *config) {
     return config->learn_sigma ? 2 * config->channels : config->channels;
+}
+
+size_t dit_config_output(const DitConfig *config) {
+    if (config->classifier) return (size_t)config->n_classes;
+    return (size_t)dit_config_out_channels(config) * (size_t)config->image_size * (size_t)config->image_size;
 }

@@ -61,16 +61,34 @@ static Activation through_gelu(Activation x) {
 }
 
 // ---- conditioning: c = mlp(features(t)) + label row, and what every adaLN layer makes of silu(c) --------------------
+// A classifier has no time, and its gate is shut: c is the null row.
+static void time_forward(const Pass *p, const float *t) {
+    const Dit *dit = p->dit;
+    DitWorkspace *w = p->w;
+    engine_timestep_features(p->engine, p->B, DIT_FREQUENCIES, dit->config.time_shift, t, w->frequencies);
+    linear_forward_f32(p, &dit->t_in, w->frequencies, w->t_in);
+    engine_silu_forward(p->engine, (size_t)p->B * (size_t)p->D, w->t_in, w->t_silu);
+    linear_forward_f32(p, &dit->t_out, w->t_silu, w->c);
+}
+
+static void time_backward(const Pass *p) {
+    DitWorkspace *w = p->w;
+    if (!params_gradient(&p->dit->layout, p->dit->t_in.param[DENSE_WEIGHT], p->dshared)) return; // nothing here trains
+    linear_backward_f32(p, &p->dit->t_out, w->t_silu, w->dc, w->dt, false);
+    engine_silu_backward(p->engine, (size_t)p->B * (size_t)p->D, w->t_in, w->dt, w->dt, false);
+    linear_backward_f32(p, &p->dit->t_in, w->frequencies, w->dt, NULL, false);
+}
+
 static void condition_forward(const Pass *p, const DitBatch *batch) {
     const Dit *dit = p->dit;
     DitWorkspace *w = p->w;
     const ParamSpec *label = &dit->layout.specs[dit->label];
     size_t n = (size_t)p->B * (size_t)p->D;
-    engine_timestep_features(p->engine, p->B, DIT_FREQUENCIES, dit->config.time_shift, batch->t, w->features);
-    linear_forward_f32(p, &dit->t_in, w->features, w->t_in);
-    engine_silu_forward(p->engine, n, w->t_in, w->t_silu);
-    linear_forward_f32(p, &dit->t_out, w->t_silu, w->c);
-    if (dit->config.factored)
+    if (dit->config.classifier)
+        engine_zero(p->engine, w->c, n);
+    else
+        time_forward(p, batch->t);
+    if (dit->config.factored || dit->config.classifier)
         engine_label_forward(p->engine, p->D, p->gate, p->shared + label->shared_offset, label->tailor_offset, w->c);
     else
         engine_table_forward(p->engine, p->B, p->D, batch->labels, p->shared + label->shared_offset, w->c);
@@ -91,14 +109,11 @@ static void condition_backward(const Pass *p, const DitBatch *batch) {
         linear_backward(p, &dit->blocks[i].adaln, activation_f32(w->c_silu), w->blocks[i].saved_adaln,
                         activation_f32(w->blocks[i].dada), activation_f32(w->dc_silu), true);
     engine_silu_backward(p->engine, n, w->c, w->dc_silu, w->dc, false);
-    if (dit->config.factored)
+    if (dit->config.factored || dit->config.classifier)
         engine_label_backward(p->engine, p->D, p->gate, w->dc, dlabels, dit->layout.specs[dit->label].tailor_offset);
     else if (dlabels)
         engine_table_backward(p->engine, p->B, p->D, batch->labels, w->dc, dlabels);
-    if (!params_gradient(&dit->layout, dit->t_in.param[DENSE_WEIGHT], p->dshared)) return; // nothing below trains
-    linear_backward_f32(p, &dit->t_out, w->t_silu, w->dc, w->dt, false);
-    engine_silu_backward(p->engine, n, w->t_in, w->dt, w->dt, false);
-    linear_backward_f32(p, &dit->t_in, w->features, w->dt, NULL, false);
+    if (!dit->config.classifier) time_backward(p);
 }
 
 // ---- the residual stream -------------------------------------------------------------------------------------------
@@ -300,6 +315,11 @@ static void embed_forward(const Pass *p, const float *image) {
 static void final_forward(const Pass *p, float *output) {
     const DitConfig *config = &p->dit->config;
     DitWorkspace *w = p->w;
+    if (config->classifier) {
+        engine_mean_forward(p->engine, p->B, p->T, p->D, w->norm, w->features);
+        linear_forward_f32(p, &p->dit->final_linear, w->features, output);
+        return;
+    }
     linear_forward(p, &p->dit->final_linear, w->norm, none, activation_f32(w->out_patches));
     engine_unpatchify(p->engine, p->B, dit_config_out_channels(config), config->image_size, config->patch,
                       w->out_patches, output);
@@ -307,10 +327,16 @@ static void final_forward(const Pass *p, float *output) {
 
 static void final_backward(const Pass *p, const float *doutput) {
     const DitConfig *config = &p->dit->config;
-    float *dpatches = p->w->out_patches; // its values are not needed by any gradient
+    DitWorkspace *w = p->w;
+    if (config->classifier) {
+        linear_backward_f32(p, &p->dit->final_linear, w->features, doutput, w->dfeatures, false);
+        engine_mean_backward(p->engine, p->B, p->T, p->D, w->dfeatures, w->dn.data);
+        return;
+    }
+    float *dpatches = w->out_patches; // its values are not needed by any gradient
     engine_unpatchify_backward(p->engine, p->B, dit_config_out_channels(config), config->image_size, config->patch,
                                doutput, dpatches);
-    linear_backward(p, &p->dit->final_linear, p->w->norm, none, activation_f32(dpatches), p->w->dn, false);
+    linear_backward(p, &p->dit->final_linear, w->norm, none, activation_f32(dpatches), w->dn, false);
 }
 
 void dit_forward(const Dit *dit, DitWorkspace *w, const float *shared, const DitBatch *batch, float *output) {

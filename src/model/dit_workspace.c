@@ -120,7 +120,7 @@ static size_t plan_workspace(const Dit *dit, size_t B, DitMode mode, float *base
     Plan plan = {.base = base};
     w->position = plan_take(&plan, T * D);
     w->patches = plan_take(&plan, N * (size_t)config->channels * pp);
-    w->features = plan_take(&plan, B * DIT_FREQUENCIES);
+    w->frequencies = plan_take(&plan, B * DIT_FREQUENCIES);
     w->t_in = plan_take(&plan, B * D);
     w->t_silu = plan_take(&plan, B * D);
     w->c = plan_take(&plan, B * D);
@@ -131,7 +131,9 @@ static size_t plan_workspace(const Dit *dit, size_t B, DitMode mode, float *base
     w->mean = plan_take(&plan, N);
     w->rstd = plan_take(&plan, N);
     w->work = plan_take(&plan, work_size(dit, B));
-    w->out_patches = plan_take(&plan, N * pp * (size_t)dit_config_out_channels(config));
+    w->out_patches = plan_take(&plan, config->classifier ? 0 : N * pp * (size_t)dit_config_out_channels(config));
+    w->features = plan_take(&plan, config->classifier ? B * D : 0);
+    w->dfeatures = plan_take(&plan, config->classifier && mode.training ? B * D : 0);
     plan_blocks(&plan, dit, B, mode, w->x, base ? w->blocks : NULL);
     if (mode.pack || mode.int8) plan_packs(&plan, dit, B, mode, base ? w->packs : NULL);
     if (mode.training) plan_gradients(&plan, dit, B, mode.type, w);
@@ -217,6 +219,10 @@ void dit_workspace_close(DitWorkspace **workspace) {
     memory_free(&(*workspace)->packs);
     memory_free(&(*workspace)->blocks);
     memory_free(workspace);
+}
+
+const float *dit_features(const DitWorkspace *w) {
+    return w->features;
 }
 
 void dit_workspace_repack(DitWorkspace *w) {

@@ -34,14 +34,16 @@ struct DitWorkspace {
     float *work;          // of the linear at hand
     float *position;      // (T, D) sin-cos table
     float *patches;       // (N, C p p)
-    float *features;      // (B, 256) of the timestep
+    float *frequencies;   // (B, 256) of the timestep
     float *t_in, *t_silu; // (B, D) inside the timestep MLP
     float *c, *c_silu;    // (B, D) conditioning
     float *x;             // (N, D) the stream's end
     float *ada;           // (B, 2D) shift, scale of the final layer
     Activation norm;      // (N, D) modulated norm: of the place at hand, backward computes it again
     float *mean, *rstd;   // (N)
-    float *out_patches;   // (N, p p Cout)
+    float *out_patches;   // (N, p p Cout), then their gradient; a classifier has none, but
+    float *features;      // (B, D) the mean token, and
+    float *dfeatures;     // (B, D) its gradient
     // gradients, training only
     float *dx;                // (N, D) of the stream
     Activation dy, dn;        // (N, D)

@@ -7,9 +7,10 @@
 #include "model/model_file.h"
 
 // What readers of an earlier format would not know: 2, weights in few bits, or a DiT that computes as another
-// program's; 3, adapters.
-enum { FORMAT_PLAIN = 1, FORMAT_NUMERICS = 2, FORMAT_ADAPTERS = 3, NEWEST_FORMAT = FORMAT_ADAPTERS };
+// program's; 3, adapters and classifiers.
+enum { FORMAT_PLAIN = 1, FORMAT_NUMERICS = 2, FORMAT_PARTS = 3, NEWEST_FORMAT = FORMAT_PARTS };
 static const char time_shift_key[] = "time_shift", mlp_norm_eps_key[] = "mlp_norm_eps", adapter_key[] = "adapter";
+static const char head_key[] = "head", head_type[] = "classes", head_pool[] = "mean";
 
 typedef struct ConfigField {
     const char *key;
@@ -120,6 +121,21 @@ static KinditStatus parse_numerics(const cJSON *json, KinditContext *ctx, const 
     return KINDIT_OK;
 }
 
+// {"type": "classes", "pool": "mean"}: a classifier; without a head a model draws.
+static KinditStatus parse_head(const cJSON *json, KinditContext *ctx, const char *where, DitConfig *config) {
+    const cJSON *head;
+    const char *type, *pool;
+    config->classifier = cJSON_HasObjectItem(json, head_key);
+    if (!config->classifier) return KINDIT_OK;
+    TRY(json_get_object(json, ctx, where, head_key, &head));
+    TRY(json_get_string(head, ctx, where, "type", &type));
+    TRY(json_get_string(head, ctx, where, "pool", &pool));
+    if (strcmp(type, head_type) == 0 && strcmp(pool, head_pool) == 0) return KINDIT_OK;
+    return context_fail(ctx, KINDIT_ERROR_FORMAT,
+                        "%s: head: expected type \"%s\" with pool \"%s\", found \"%.80s\" with \"%.80s\"", where,
+                        head_type, head_pool, type, pool);
+}
+
 static KinditStatus parse_fields(const cJSON *json, KinditContext *ctx, const char *where, DitConfig *config) {
     int64_t format, value;
     TRY(json_get_int(json, ctx, where, "format", 1, INT_MAX, &format));
@@ -141,6 +157,7 @@ static KinditStatus parse_fields(const cJSON *json, KinditContext *ctx, const ch
         TRY(json_get_bool(json, ctx, where, bool_fields[i].key, (bool *)((char *)config + bool_fields[i].offset)));
     const cJSON *adapter = cJSON_GetObjectItemCaseSensitive(json, adapter_key);
     if (adapter) TRY(adapter_parse(adapter, ctx, where, &config->adapter));
+    TRY(parse_head(json, ctx, where, config));
     return parse_numerics(json, ctx, where, config);
 }
 
@@ -157,6 +174,8 @@ const char *model_config_difference(const DitConfig *a, const DitConfig *b, int 
         *of_b = *(const bool *)((const char *)b + bool_fields[i].offset);
         if (*of_a != *of_b) return bool_fields[i].key;
     }
+    *of_a = a->classifier, *of_b = b->classifier;
+    if (*of_a != *of_b) return head_key;
     *of_a = (int)a->adapter.kind, *of_b = (int)b->adapter.kind;
     if (*of_a != *of_b) return adapter_key;
     *of_a = a->time_shift, *of_b = b->time_shift;
@@ -198,8 +217,14 @@ static bool build_numerics(cJSON *document, const DitConfig *config) {
            cJSON_AddNumberToObject(document, mlp_norm_eps_key, config->mlp_norm_eps);
 }
 
+static bool build_head(cJSON *document, const DitConfig *config) {
+    if (!config->classifier) return true;
+    cJSON *head = cJSON_AddObjectToObject(document, head_key);
+    return cJSON_AddStringToObject(head, "type", head_type) && cJSON_AddStringToObject(head, "pool", head_pool);
+}
+
 static int format_of(const DitConfig *config) {
-    if (config->adapter.kind != ADAPTER_NONE) return FORMAT_ADAPTERS;
+    if (config->classifier || config->adapter.kind != ADAPTER_NONE) return FORMAT_PARTS;
     return config->time_shift == 0 && config->mlp_norm_eps == DIT_NORM_EPS ? FORMAT_PLAIN : FORMAT_NUMERICS;
 }
 
@@ -222,7 +247,7 @@ static bool build_fields(cJSON *document, const DitConfig *config) {
         bool value = *(const bool *)((const char *)config + bool_fields[i].offset);
         if (!cJSON_AddBoolToObject(document, bool_fields[i].key, value)) return false;
     }
-    return build_adapter(document, config) && build_numerics(document, config);
+    return build_head(document, config) && build_adapter(document, config) && build_numerics(document, config);
 }
 
 KinditStatus model_config_build(cJSON **out, KinditContext *ctx, const DitConfig *config, const ModelClass *classes) {

@@ -7,16 +7,26 @@
 #include "model/model_source.h"
 #include "model/tailor_store.h"
 
-KinditStatus model_open(Model **out, KinditContext *ctx, Engine *engine, const char *path, const char *classes) {
+static KinditStatus open_as(Model **out, KinditContext *ctx, Engine *engine, const char *path, const char *classes,
+                            bool classifier) {
     ModelSource source;
     int *chosen = NULL, n_chosen;
     *out = NULL;
     TRY(model_source_open(&source, ctx, path));
-    KinditStatus status = model_source_choose(&source, ctx, classes, &chosen, &n_chosen);
+    KinditStatus status = model_source_require(&source, ctx, classifier);
+    if (!status) status = model_source_choose(&source, ctx, classes, &chosen, &n_chosen);
     if (!status) status = model_source_load(out, ctx, engine, &source, chosen, n_chosen);
     memory_free(&chosen);
     model_source_close(&source);
     return status;
+}
+
+KinditStatus model_open(Model **out, KinditContext *ctx, Engine *engine, const char *path, const char *classes) {
+    return open_as(out, ctx, engine, path, classes, false);
+}
+
+KinditStatus model_open_classifier(Model **out, KinditContext *ctx, Engine *engine, const char *path) {
+    return open_as(out, ctx, engine, path, NULL, true);
 }
 
 static KinditStatus create(Model *model, const DitConfig *config, const ModelClass *classes, const cJSON *base,

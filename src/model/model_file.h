@@ -36,7 +36,10 @@ typedef struct Model {
 
 // `classes`: comma-separated ids or names, "" for none, NULL for all the file holds; the model has them in that order.
 // Only those tailors are read. A run folder opens its newest complete checkpoint; a learngene file alone has no class.
+// A classifier is refused, as it cannot do what other models do.
 KinditStatus model_open(Model **out, KinditContext *ctx, Engine *engine, const char *path, const char *classes);
+// The same for a classifier, with all of its classes; other models are refused.
+KinditStatus model_open_classifier(Model **out, KinditContext *ctx, Engine *engine, const char *path);
 // A new model, all of its weights zero. `base`: a config document whose other keys (training settings, keys of others)
 // it keeps, or NULL. `frozen`: roles whose shared rows are not to be trained (params_freeze), 0 for those that
 // dit_create freezes.

@@ -126,6 +126,15 @@ void model_source_close(ModelSource *source) {
     *source = (ModelSource){0};
 }
 
+KinditStatus model_source_require(const ModelSource *source, KinditContext *ctx, bool classifier) {
+    if (source->dit_config.classifier == classifier) return KINDIT_OK;
+    return context_fail(ctx, KINDIT_ERROR_ARGUMENT,
+                        classifier
+                            ? "%s: expected a classifier of `kindit eval train-features`, found a model that draws"
+                            : "%s: a classifier of `kindit eval train-features`: it measures images, and draws none",
+                        source->folder[0] ? source->folder : source->weights.path);
+}
+
 // ---- classes -------------------------------------------------------------------------------------------------------
 
 static bool has_tailor(const ModelSource *source, int c) {
@@ -230,7 +239,7 @@ static ParamsRows weights_rows(const ModelSource *source, const Dit *dit, const 
                         .n_classes = n_chosen,
                         .n_file_classes = source->dit_config.n_classes,
                         .classes = chosen,
-                        .class_table = dit->config.factored ? -1 : dit->label};
+                        .class_table = dit->config.factored || dit->config.classifier ? -1 : dit->label};
 }
 
 static ParamsRows tailor_rows(int class_index) {

@@ -18,6 +18,8 @@ typedef struct ModelSource {
 // Any shape model_open takes. A tailor file alone is an argument error.
 KinditStatus model_source_open(ModelSource *out, KinditContext *ctx, const char *path);
 void model_source_close(ModelSource *source);
+// An argument error unless it is a classifier, or unless it is a model that draws, as `classifier` says.
+KinditStatus model_source_require(const ModelSource *source, KinditContext *ctx, bool classifier);
 
 // Indices of the classes asked for, as model_open's `classes`; NULL: every class whose tailor is there. One that is not
 // is an argument error naming those that are. *chosen is freed with memory_free.

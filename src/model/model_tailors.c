@@ -83,7 +83,8 @@ KinditStatus model_open_shared(Model **out, KinditContext *ctx, Engine *engine, 
     int *chosen = NULL, n_chosen = 0;
     *out = NULL;
     TRY(model_source_open(&source, ctx, path));
-    KinditStatus status = model_source_choose(&source, ctx, classes, &chosen, &n_chosen);
+    KinditStatus status = model_source_require(&source, ctx, false);
+    if (!status) status = model_source_choose(&source, ctx, classes, &chosen, &n_chosen);
     if (!status) status = begin(out, ctx, engine, source.form);
     if (!status) status = create_from_source(*out, &source, chosen, n_chosen);
     if (status) model_close(out);

@@ -4,21 +4,23 @@ static size_t sample_size(const Dataset *dataset) {
     return (size_t)dataset->channels * (size_t)dataset->size * (size_t)dataset->size;
 }
 
-static KinditStatus open_buffers(TrainBatch *batch, KinditContext *ctx, const Dataset *dataset) {
+static KinditStatus open_buffers(TrainBatch *batch, KinditContext *ctx, const Dataset *dataset, bool noised) {
     const TrainSettings *s = batch->settings;
     const size_t n = (size_t)s->batch, floats = n * sample_size(dataset);
     TRY(loader_create(&batch->loader, ctx, dataset, dataset->train, s->seed, s->batch));
+    batch->loader.shift = s->shift;
     TRY(engine_alloc(batch->engine, floats, &batch->x0));
+    TRY(memory_alloc(ctx, n, sizeof *batch->labels, &batch->labels));
+    if (!noised) return KINDIT_OK;
     TRY(engine_alloc(batch->engine, floats, &batch->noise));
     TRY(memory_alloc(ctx, n, sizeof *batch->keys, &batch->keys));
-    TRY(memory_alloc(ctx, n, sizeof *batch->t, &batch->t));
-    return memory_alloc(ctx, n, sizeof *batch->labels, &batch->labels);
+    return memory_alloc(ctx, n, sizeof *batch->t, &batch->t);
 }
 
 KinditStatus train_batch_create(TrainBatch *out, KinditContext *ctx, Engine *engine, const Dataset *dataset,
-                                const TrainSettings *settings) {
+                                const TrainSettings *settings, bool noised) {
     *out = (TrainBatch){.engine = engine, .settings = settings};
-    KinditStatus status = open_buffers(out, ctx, dataset);
+    KinditStatus status = open_buffers(out, ctx, dataset, noised);
     if (status) train_batch_close(out);
     return status;
 }
@@ -38,6 +40,7 @@ void train_batch_read(TrainBatch *batch, int64_t first) {
     const TrainSettings *s = batch->settings;
     const Dataset *dataset = batch->loader.dataset;
     loader_read(&batch->loader, batch->engine, first, s->batch, batch->x0, batch->labels);
+    if (!batch->noise) return;
     for (int i = 0; i < s->batch; i++) {
         RngKey key = {.seed = s->seed, .sample = (uint64_t)(first + i), .purpose = RNG_LABEL_DROPOUT};
         if (rng_uniform(key, 0) < s->label_dropout) batch->labels[i] = dataset->n_classes;

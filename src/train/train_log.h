@@ -10,8 +10,9 @@
 
 // What one step has to say.
 typedef struct StepReport {
-    int64_t step;              // number of steps taken, this one included
-    double mse, vlb, distance; // means over the step's samples; the loss is their sum
+    int64_t step;   // number of steps taken, this one included
+    double loss;    // mean over the step's samples
+    double term[2]; // what it is made of (a guide's distance apart), or told beside it, likewise
     double gradient_norm, lr;
     double seconds; // the step alone took
 } StepReport;
@@ -19,22 +20,24 @@ typedef struct StepReport {
 typedef struct TrainLog {
     KinditContext *ctx;
     const TrainSettings *settings;
-    const char *task; // what progress calls it
-    char run[1024];
+    const char *task;         // what progress calls it
+    const char *const *terms; // [2] what metrics.csv and TensorBoard call StepReport.term
+    char run[1024], header[256];
     FILE *csv;
     Tensorboard *board;
     double flops_per_image;
     double began, earlier; // clock when this invocation began; seconds that earlier ones had logged
     // Sums over the steps since the last row, and what the last row said.
     int64_t n;
-    double mse, vlb, distance, gradient_norm, step_seconds;
+    double loss, term[2], gradient_norm, step_seconds;
     double last_loss, last_images_per_second;
 } TrainLog;
 
 // Opens run/metrics.csv for appending, without the rows beyond `step` (a run that was cut off had gone further than its
-// checkpoint), and a new file of TensorBoard events. On failure nothing is held.
+// checkpoint), and a new file of TensorBoard events. task, terms: string constants. On failure nothing is held.
 KinditStatus train_log_open(TrainLog *out, KinditContext *ctx, const char *run, const char *task,
-                            const TrainSettings *settings, double flops_per_image, int64_t step);
+                            const char *const terms[2], const TrainSettings *settings, double flops_per_image,
+                            int64_t step);
 void train_log_close(TrainLog *log);
 
 // Progress after every step; a row, scalars and a log line after every settings->log_every of them and after the last.

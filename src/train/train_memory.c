@@ -12,7 +12,8 @@ static void predict(TrainMemory *out, const Dit *dit, const TrainSettings *setti
     train_step_count(dit, settings->batch, settings->accumulate, &out->gradients, &step_buffers);
     out->activations = dit_workspace_floats(dit, settings->batch, mode) * sizeof(float);
     out->scratch = dit_scratch_floats(dit, settings->batch, threads, mode) * sizeof(float);
-    out->batch = step_buffers + 2 * (size_t)settings->batch * sample * sizeof(float); // images and noise
+    const size_t read = config->classifier ? 1 : 2; // images; and noise
+    out->batch = step_buffers + read * (size_t)settings->batch * sample * sizeof(float);
     out->total = out->weights + out->optimizer + out->gradients + out->activations + out->scratch + out->batch;
 }
 

@@ -33,6 +33,7 @@ static const Field fields[] = {
     {FIELD(warmup, FIELD_INT64), 0, 1e12, false},
     {FIELD(decay, FIELD_INT64), 0, 1e12, false},
     {FIELD(label_dropout, FIELD_DOUBLE), 0, 1, false},
+    {FIELD(shift, FIELD_INT), 0, 64, false},
     {FIELD(mse_only, FIELD_BOOL), 0, 1, false},
     {FIELD(diffusion_steps, FIELD_INT), 1, 1 << 20, false},
     {FIELD(beta_first, FIELD_DOUBLE), 1e-8, 1, false},
@@ -112,12 +113,18 @@ KinditStatus train_settings_check(const TrainSettings *settings, KinditContext *
     return KINDIT_OK;
 }
 
+// What an older record does not know is 0, false.
+static bool may_lack(const Field *field) {
+    return field->type == FIELD_BOOL || field->offset == offsetof(TrainSettings, shift);
+}
+
 static KinditStatus field_parse(const Field *field, const cJSON *json, KinditContext *ctx, const char *name,
                                 TrainSettings *out) {
     double value;
-    if (field->type == FIELD_BOOL) { // one that an older record does not know is false
-        bool flag = false;
-        if (cJSON_HasObjectItem(json, field->key)) TRY(json_get_bool(json, ctx, name, field->key, &flag));
+    if (may_lack(field) && !cJSON_HasObjectItem(json, field->key)) return KINDIT_OK;
+    if (field->type == FIELD_BOOL) {
+        bool flag;
+        TRY(json_get_bool(json, ctx, name, field->key, &flag));
         value = flag;
     } else if (field->type == FIELD_DOUBLE) {
         TRY(json_get_double(json, ctx, name, field->key, &value));

@@ -18,8 +18,8 @@ KinditStatus train_record_compare(KinditContext *ctx, const char *run, const cJS
 // How a run's passes compute.
 DitMode train_mode(const TrainSettings *settings);
 
-// What it takes to go on with an older record: each field must be there (but for flags, false when absent), of its
-// type and range.
+// What it takes to go on with an older record: each field must be there (but for flags and the shift, 0 when absent),
+// of its type and range.
 KinditStatus train_settings_parse(const cJSON *json, KinditContext *ctx, const char *name, TrainSettings *out);
 
 #endif

@@ -14,11 +14,10 @@ static int slots_needed(const Dit *dit, int batch, int accumulate) {
 
 void train_step_count(const Dit *dit, int batch, int accumulate, size_t *gradient_bytes, size_t *buffer_bytes) {
     const DitConfig *config = &dit->config;
-    const size_t in = sample_floats(config, config->channels);
-    const size_t out = sample_floats(config, dit_config_out_channels(config));
+    const size_t noised = config->classifier ? 0 : sample_floats(config, config->channels) + 1; // image and timestep
     const size_t tailors = (size_t)slots_needed(dit, batch, accumulate) * dit->layout.n_tailor;
     *gradient_bytes = (params_trained(&dit->layout) + tailors) * sizeof(float);
-    *buffer_bytes = (size_t)batch * (in + 2 * out + 1) * sizeof(float);
+    *buffer_bytes = (size_t)batch * (noised + 2 * dit_config_output(config)) * sizeof(float);
 }
 
 static KinditStatus open_micro_gate(struct MicroGate *micro, KinditContext *ctx, size_t batch, size_t max_slots) {
@@ -50,27 +49,34 @@ static const Gate *narrow_gate(TrainStep *step) {
     return &micro->gate;
 }
 
+static KinditStatus open_diffusion(TrainStep *step) {
+    Engine *engine = step->model->engine;
+    KinditContext *ctx = step->model->ctx;
+    const DitConfig *config = &step->model->dit->config;
+    const size_t batch = (size_t)step->batch;
+    TRY(loss_batch_create(&step->diffusion, ctx, step->batch));
+    TRY(engine_alloc(engine, batch * sample_floats(config, config->channels), &step->xt));
+    TRY(engine_alloc(engine, batch, &step->t));
+    return memory_alloc(ctx, batch, sizeof(float), &step->t_host);
+}
+
 static KinditStatus open_buffers(TrainStep *step, int accumulate, DitMode mode) {
     const Model *model = step->model;
     const Dit *dit = model->dit;
     Engine *engine = model->engine;
     KinditContext *ctx = model->ctx;
-    const size_t batch = (size_t)step->batch, in = sample_floats(&dit->config, dit->config.channels),
-                 out = sample_floats(&dit->config, dit_config_out_channels(&dit->config));
+    const size_t batch = (size_t)step->batch, out = dit_config_output(&dit->config);
     TRY(dit_workspace_create(&step->workspace, dit, engine, step->batch, mode));
     TRY(gate_create(&step->gate, engine, ctx, step->batch, dit->config.n_classes,
                     slots_needed(dit, step->batch, accumulate), dit->layout.n_tailor, true));
     TRY(open_micro_gate(&step->micro, ctx, batch, (size_t)step->gate.max_slots));
-    TRY(loss_batch_create(&step->diffusion, ctx, step->batch));
+    TRY(step->schedule ? open_diffusion(step) : memory_alloc(ctx, batch, sizeof(int), &step->best));
     TRY(engine_alloc(engine, params_trained(&dit->layout), &step->dshared));
-    TRY(engine_alloc(engine, batch * in, &step->xt));
     TRY(engine_alloc(engine, batch * out, &step->output));
     TRY(engine_alloc(engine, batch * out, &step->doutput));
-    TRY(engine_alloc(engine, batch, &step->t));
-    TRY(memory_alloc(ctx, batch, sizeof(float), &step->t_host));
-    TRY(memory_alloc(ctx, batch, sizeof(float), &step->mse));
     TRY(memory_alloc(ctx, batch, sizeof(float), &step->distance));
-    return memory_alloc(ctx, batch, sizeof(float), &step->vlb);
+    TRY(memory_alloc(ctx, batch, sizeof(float), &step->terms[0]));
+    return memory_alloc(ctx, batch, sizeof(float), &step->terms[1]);
 }
 
 KinditStatus train_step_create(TrainStep *out, Model *model, const Schedule *schedule, int batch, int accumulate,
@@ -86,9 +92,10 @@ KinditStatus train_step_create(TrainStep *out, Model *model, const Schedule *sch
 void train_step_close(TrainStep *step) {
     if (!step->model) return;
     Engine *engine = step->model->engine;
+    memory_free(&step->terms[1]);
+    memory_free(&step->terms[0]);
     memory_free(&step->distance);
-    memory_free(&step->vlb);
-    memory_free(&step->mse);
+    memory_free(&step->best);
     memory_free(&step->t_host);
     engine_free(engine, &step->t);
     engine_free(engine, &step->doutput);
@@ -156,6 +163,19 @@ void train_step_accumulate(TrainStep *step, const float *x0, const float *noise,
                            float weight) {
     DitBatch batch;
     measure(step, &batch, x0, noise, t, labels, n, weight);
+    backward(step, &batch, weight);
+}
+
+void train_step_classify(TrainStep *step, const float *x, const int *labels, int n, float weight) {
+    const Model *model = step->model;
+    const int classes = model->dit->config.n_classes;
+    Engine *engine = model->engine;
+    gate_shut(&step->gate, n);
+    DitBatch batch = {.n = n, .x = x, .gate = &step->gate.gate};
+    dit_forward(model->dit, step->workspace, model->params.shared, &batch, step->output);
+    engine_cross_entropy(engine, n, classes, step->output, labels, weight, step->cross_entropy, step->doutput);
+    engine_best_class(engine, n, classes, step->output, step->best);
+    for (int i = 0; i < n; i++) step->correct[i] = step->best[i] == labels[i] ? 1 : 0;
     backward(step, &batch, weight);
 }
 

@@ -7,6 +7,8 @@
 //     norm = train_step_gradient_norm(&step);         // is it finite?
 //     train_step_update(&step, &optimizer, lr);
 //
+// Of a classifier train_step_classify takes the place of train_step_accumulate.
+//
 // Gradients lie in step.dshared (params_gradient's places, engine memory) and, for the class c whose slot is
 // s = step.gate.class_slot[c] >= 0, in step.gate.dtailor[s] (layout->n_tailor floats).
 #ifndef TRAIN_TRAIN_STEP_H
@@ -29,7 +31,7 @@ typedef struct TrainGuide {
 
 typedef struct TrainStep {
     Model *model;             // borrowed: its weights are what is trained
-    const Schedule *schedule; // borrowed
+    const Schedule *schedule; // borrowed; NULL: a classifier, which also lacks `diffusion`, xt, t and t_host
     int batch;                // samples of a micro-batch at most
     bool with_vlb;            // the model has learned sigma: mse + vlb; otherwise mse alone
     DitWorkspace *workspace;
@@ -41,18 +43,27 @@ typedef struct TrainStep {
         float **dtailor;      // [batch]
     } micro;
     DiffusionBatch diffusion;
-    float *xt, *output, *doutput; // (batch, C, S, S), (batch, C or 2C, S, S) twice; engine memory
+    float *xt, *output, *doutput; // (batch, C, S, S), and what the model puts out twice; engine memory
     float *t;                     // (batch) engine memory
     float *t_host;                // (batch)
-    float *mse, *vlb;        // (batch) host: of each sample of the last micro-batch; vlb is 0 without learned sigma
+    union {                       // (batch) host: two numbers of each sample of the last micro-batch
+        float *terms[2];
+        struct {
+            float *mse, *vlb; // vlb is 0 without learned sigma
+        };
+        struct {
+            float *cross_entropy, *correct; // correct: 1 where the label has the largest logit, else 0
+        };
+    };
     const TrainGuide *guide; // borrowed; NULL: none, as after train_step_create
     float *distance;         // (batch) host: of each sample of the last micro-batch, what the guide adds; 0 without one
+    int *best;               // (batch) a classifier's classes
     float *dshared;          // (params_trained) gradient of the shared vector, engine memory
 } TrainStep;
 
 // Reserves all that steps of `accumulate` micro-batches of up to `batch` samples need; what follows allocates nothing.
-// `mode` says how the model's pass computes; it is one of training whatever mode.training says. On failure nothing is
-// held.
+// `mode` says how the model's pass computes; it is one of training whatever mode.training says. schedule: NULL for a
+// classifier. On failure nothing is held.
 KinditStatus train_step_create(TrainStep *out, Model *model, const Schedule *schedule, int batch, int accumulate,
                                DitMode mode);
 void train_step_close(TrainStep *step);
@@ -72,6 +83,9 @@ void train_step_accumulate(TrainStep *step, const float *x0, const float *noise,
                            float weight);
 // The loss alone, of a step of its own: mse and vlb of n <= batch samples, given as above.
 void train_step_measure(TrainStep *step, const float *x0, const float *noise, const int *t, const int *labels, int n);
+// The same as train_step_accumulate for a classifier, by the mean cross-entropy of images x (n, C, S, S) in engine
+// memory with these labels.
+void train_step_classify(TrainStep *step, const float *x, const int *labels, int n, float weight);
 // Euclidean norm of the whole gradient; not finite when any part of it is not.
 double train_step_gradient_norm(const TrainStep *step);
 // AdamW and EMA with this learning rate on what was accumulated.

@@ -12,12 +12,20 @@
 #include "train/train_settings.h"
 #include "train/train_step.h"
 
+// What a run minimises.
+typedef struct Objective {
+    const char *terms[2]; // the two numbers of a sample, as metrics.csv calls them
+    double weight[2];     // what each adds to the loss
+    void (*accumulate)(TrainStep *step, const TrainBatch *batch, float weight); // train_step_accumulate or its like
+} Objective;
+
 typedef struct Trainer {
     KinditContext *ctx;
     Engine *engine;
     const char *run;
     TrainJob job;
     TrainSettings settings;
+    const Objective *objective;
     double began;
     cJSON *record; // what run.json holds
     Dataset *dataset;
@@ -29,6 +37,19 @@ typedef struct Trainer {
     TrainLog log;
     size_t step_bytes; // engine memory held while stepping
 } Trainer;
+
+// ---- what is minimised ---------------------------------------------------------------------------------------------
+
+static void accumulate_diffusion(TrainStep *step, const TrainBatch *batch, float weight) {
+    train_step_accumulate(step, batch->x0, batch->noise, batch->t, batch->labels, batch->settings->batch, weight);
+}
+
+static void accumulate_classification(TrainStep *step, const TrainBatch *batch, float weight) {
+    train_step_classify(step, batch->x0, batch->labels, batch->settings->batch, weight);
+}
+
+static const Objective diffusion = {{"mse", "vlb"}, {1, 1}, accumulate_diffusion};
+static const Objective classification = {{"cross_entropy", "accuracy"}, {1, 0}, accumulate_classification};
 
 // ---- opening -------------------------------------------------------------------------------------------------------
 
@@ -92,10 +113,12 @@ static KinditStatus open_weights(Trainer *trainer, bool resume) {
 static KinditStatus open_buffers(Trainer *trainer) {
     const TrainSettings *s = &trainer->settings;
     KinditContext *ctx = trainer->ctx;
+    const bool classifier = trainer->model->dit->config.classifier;
+    const Schedule *schedule = classifier ? NULL : &trainer->schedule;
     TRY(schedule_create(&trainer->schedule, ctx, s->diffusion_steps, s->beta_first, s->beta_last));
-    TRY(train_step_create(&trainer->step, trainer->model, &trainer->schedule, s->batch, s->accumulate, train_mode(s)));
+    TRY(train_step_create(&trainer->step, trainer->model, schedule, s->batch, s->accumulate, train_mode(s)));
     trainer->step.guide = trainer->job.guide;
-    return train_batch_create(&trainer->batch, ctx, trainer->engine, trainer->dataset, s);
+    return train_batch_create(&trainer->batch, ctx, trainer->engine, trainer->dataset, s, !classifier);
 }
 
 // The run's files come last: whatever can be refused has been by then.
@@ -108,9 +131,17 @@ static KinditStatus open_run(Trainer *trainer, bool resume) {
     TRY(file_make_folder(ctx, trainer->run));
     TRY(file_path(path, ctx, "%s/run.json", trainer->run));
     TRY(json_write(ctx, path, trainer->record));
-    return train_log_open(&trainer->log, ctx, trainer->run, trainer->job.task, &trainer->settings,
-                          dit_training_flops(trainer->model->dit) + (guide ? guide->flops : 0),
+    return train_log_open(&trainer->log, ctx, trainer->run, trainer->job.task, trainer->objective->terms,
+                          &trainer->settings, dit_training_flops(trainer->model->dit) + (guide ? guide->flops : 0),
                           trainer->optimizer.step);
+}
+
+static KinditStatus check_classifier(const Trainer *trainer) {
+    const TrainSettings *s = &trainer->settings;
+    if (s->label_dropout == 0 && s->sample_every == 0 && !trainer->dataset->latents) return KINDIT_OK;
+    return context_fail(trainer->ctx, KINDIT_ERROR_ARGUMENT,
+                        "%s: a classifier is trained on images, without dropped labels and without samples drawn",
+                        trainer->dataset->path);
 }
 
 static KinditStatus trainer_open(Trainer *trainer, const char *data, bool resume) {
@@ -122,6 +153,8 @@ static KinditStatus trainer_open(Trainer *trainer, const char *data, bool resume
     config->channels = trainer->dataset->channels;
     config->n_classes = trainer->dataset->n_classes;
     if (trainer->settings.mse_only) config->learn_sigma = false;
+    trainer->objective = config->classifier ? &classification : &diffusion;
+    if (config->classifier) TRY(check_classifier(trainer));
     TRY(open_record(trainer, resume));
     TRY(open_model(trainer));
     TRY(open_weights(trainer, resume));
@@ -145,7 +178,8 @@ static void trainer_close(Trainer *trainer) {
 // Of step number `step`, the first being 1: linear warm-up, then constant, then linearly towards 0 after the last step.
 static double learning_rate(const TrainSettings *s, int64_t step) {
     double up = s->warmup > 0 ? (double)step / (double)s->warmup : 1;
-    double down = s->decay > 0 ? (double)(s->steps - step + 1) / (double)(s->decay + 1) : 1;
+    double decay = fmin((double)s->decay, (double)s->steps);
+    double down = s->decay > 0 ? (double)(s->steps - step + 1) / (decay + 1) : 1;
     return s->lr * fmin(1, fmin(up, down));
 }
 
@@ -158,8 +192,7 @@ static KinditStatus fail_not_finite(Trainer *trainer, const StepReport *report) 
                       good));
     return context_fail(trainer->ctx, KINDIT_ERROR_NUMERIC,
                         "step %" PRId64 ": loss %g, gradient norm %g; %s; a smaller learning rate than %g may help",
-                        report->step, report->mse + report->vlb + report->distance, report->gradient_norm, where,
-                        trainer->settings.lr);
+                        report->step, report->loss, report->gradient_norm, where, trainer->settings.lr);
 }
 
 static KinditStatus train_one_step(Trainer *trainer, StepReport *report) {
@@ -172,17 +205,15 @@ static KinditStatus train_one_step(Trainer *trainer, StepReport *report) {
     train_step_begin(step);
     for (int a = 0; a < s->accumulate; a++) {
         train_batch_read(batch, (done * s->accumulate + a) * s->batch);
-        train_step_accumulate(step, batch->x0, batch->noise, batch->t, batch->labels, s->batch,
-                              1.0f / (float)s->accumulate);
+        trainer->objective->accumulate(step, batch, 1.0f / (float)s->accumulate);
         for (int i = 0; i < s->batch; i++) {
-            report->mse += step->mse[i] / samples;
-            report->vlb += step->vlb[i] / samples;
-            report->distance += step->distance[i] / samples;
+            for (int k = 0; k < 2; k++) report->term[k] += step->terms[k][i] / samples;
+            report->loss += step->distance[i] / samples;
         }
     }
+    for (int k = 0; k < 2; k++) report->loss += trainer->objective->weight[k] * report->term[k];
     report->gradient_norm = train_step_gradient_norm(step);
-    if (!isfinite(report->mse + report->vlb + report->distance) || !isfinite(report->gradient_norm))
-        return fail_not_finite(trainer, report);
+    if (!isfinite(report->loss) || !isfinite(report->gradient_norm)) return fail_not_finite(trainer, report);
     train_step_update(step, &trainer->optimizer, report->lr);
     report->seconds = clock_seconds() - began;
     trainer->step_bytes = engine_allocated(trainer->engine);

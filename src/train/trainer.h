@@ -1,5 +1,5 @@
 // Training, of which it does not know what for: loader -> noise -> gate -> forward -> loss -> backward -> AdamW + EMA,
-// with checkpoints that lose nothing.
+// with checkpoints that lose nothing. A classifier, which its config says it is, learns labels and sees no noise.
 //
 // A run folder holds run.json (settings), metrics.csv, TensorBoard events, samples/step-N.png and checkpoints/step-N/
 // (see checkpoint.h). A run is a function of its settings and data: 2N steps = N steps, stop, resume, N steps, bit for
@@ -16,10 +16,12 @@ typedef struct TrainSettings {
     double max_seconds;    // stop in an orderly way after this long (0: no limit); resume goes on
     double lr, weight_decay, beta1, beta2, adam_eps, ema_decay;
     int64_t warmup; // steps of linear warm-up of lr (0: none, as DiT)
-    int64_t decay; // last steps over which lr falls linearly to 0 (0: none, as DiT); a resume to other `steps` moves it
-    double label_dropout;
-    bool mse_only;       // Eq. 1; a model without learned sigma always trains so
-    int diffusion_steps; // 1000
+    int64_t decay;  // last steps over which lr falls linearly to 0 (0: none, as DiT; more than there are: all of them);
+                    // a resume to other `steps` moves it
+    double label_dropout; // 0 for a classifier, as it is not told a label
+    int shift;            // images are moved at random by up to so many pixels; 0: none
+    bool mse_only;        // Eq. 1; a model without learned sigma always trains so
+    int diffusion_steps;  // 1000
     double beta_first, beta_last;
     uint64_t seed;
     bool bf16;      // activations in bf16; weights, gradients and the optimiser stay fp32

@@ -7,7 +7,7 @@
 #include "formats/weights.h"
 #include "vision/networks.h"
 
-static const VisionKind *const kinds[] = {&vision_inception, &vision_dinov2, NULL};
+static const VisionKind *const kinds[] = {&vision_inception, &vision_dinov2, &vision_native, NULL};
 
 static const VisionKind *recognise(const Safetensors *file) {
     for (int i = 0; kinds[i]; i++)

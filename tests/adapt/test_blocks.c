@@ -182,7 +182,7 @@ static void predict(Scores *s, Model *model, float *out) {
     for (int i = 0; i < N; i++) labels[i] = config->n_classes;
     assert_int_equal(planes, 6);
     assert_ok(s->bench.ctx, schedule_create(&schedule, s->bench.ctx, 1000, 1e-4, 0.02));
-    assert_ok(s->bench.ctx, train_batch_create(&batch, s->bench.ctx, s->bench.engine, s->dataset, &s->train));
+    assert_ok(s->bench.ctx, train_batch_create(&batch, s->bench.ctx, s->bench.engine, s->dataset, &s->train, true));
     assert_ok(s->bench.ctx, train_step_create(&step, model, &schedule, N, 1, (DitMode){0}));
     train_batch_read(&batch, 0);
     train_step_begin(&step);

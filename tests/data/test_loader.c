@@ -90,6 +90,53 @@ static void test_random_access(void **state) {
     bench_close(&bench);
 }
 
+// A picture moved by (down, right), the nearest pixel where it has none.
+static bool is_moved(const float *x, const float *from, int down, int right) {
+    for (int c = 0; c < CHANNELS; c++)
+        for (int y = 0; y < SIDE; y++)
+            for (int z = 0; z < SIDE; z++) {
+                const int row = y + down < 0 ? 0 : y + down >= SIDE ? SIDE - 1 : y + down;
+                const int column = z + right < 0 ? 0 : z + right >= SIDE ? SIDE - 1 : z + right;
+                if (x[(c * SIDE + y) * SIDE + z] != from[(c * SIDE + row) * SIDE + column]) return false;
+            }
+    return true;
+}
+
+// With a shift of 2 each sample is the one of that number moved by one of 25 offsets, each of which occurs; the same
+// again from the middle.
+static void test_shift(void **state) {
+    Scratch *scratch = *state;
+    enum { MANY = 640, EVERY = 64, OFFSETS = 5 };
+    static float plain[EVERY * SIZE], moved[EVERY * SIZE], again[SIZE];
+    int labels[EVERY], own[EVERY], seen[OFFSETS][OFFSETS] = {{0}};
+    Bench bench = bench_open(scratch);
+    Loader loader, shifting;
+    assert_ok(scratch->ctx, loader_create(&loader, scratch->ctx, bench.dataset, bench.dataset->train, 9, EVERY));
+    assert_ok(scratch->ctx, loader_create(&shifting, scratch->ctx, bench.dataset, bench.dataset->train, 9, EVERY));
+    shifting.shift = 2;
+    for (int first = 0; first < MANY; first += EVERY) {
+        read_samples(&bench, &loader, first, EVERY, plain, labels);
+        read_samples(&bench, &shifting, first, EVERY, moved, own);
+        assert_memory_equal(labels, own, sizeof own);
+        for (int i = 0; i < EVERY; i++) {
+            int found = 0;
+            for (int down = -2; down <= 2; down++)
+                for (int right = -2; right <= 2; right++)
+                    if (is_moved(moved + i * SIZE, plain + i * SIZE, down, right)) {
+                        seen[down + 2][right + 2]++;
+                        found++;
+                    }
+            assert_int_equal(found, 1);
+        }
+    }
+    for (int i = 0; i < OFFSETS * OFFSETS; i++) assert_true(seen[i / OFFSETS][i % OFFSETS] > 0);
+    read_samples(&bench, &shifting, MANY - 7, 1, again, own);
+    assert_memory_equal(again, moved + (EVERY - 7) * SIZE, sizeof again);
+    loader_close(&shifting);
+    loader_close(&loader);
+    bench_close(&bench);
+}
+
 static void test_latents(void **state) {
     Scratch *scratch = *state;
     static float values[10 * SIZE], x[20 * SIZE];
@@ -126,10 +173,8 @@ static void test_empty_split(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        scratch_test(test_epochs),
-        scratch_test(test_random_access),
-        scratch_test(test_latents),
-        scratch_test(test_empty_split),
+        scratch_test(test_epochs),  scratch_test(test_random_access), scratch_test(test_shift),
+        scratch_test(test_latents), scratch_test(test_empty_split),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

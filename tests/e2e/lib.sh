@@ -23,13 +23,13 @@ expect_in() { grep -qF -- "$2" "$1" || fail "expected '$2' in $1, found: $(cat "
 # json_number KEY <JSON: the first number under that key.
 json_number() { sed -n "s/^[[:space:]]*\"$1\":[[:space:]]*\([-0-9.e+]*\),\{0,1\}$/\1/p" | head -n 1; }
 
-# make_dataset DIR: 3 classes ("0", "1", "2") of 12 images, 8 x 8 grey, from an IDX pair; the pixels are bytes of the
-# command itself, the same at every call.
+# make_dataset DIR [HELDOUT]: 3 classes ("0", "1", "2") of 12 images, 8 x 8 grey, from an IDX pair; the pixels are bytes of the
+# command itself, the same at every call. HELDOUT: the share held out (default 0).
 make_dataset() {
     local i
     { printf '\0\0\010\003\0\0\0\044\0\0\0\010\0\0\0\010' && head -c 4400 "$KINDIT" | tail -c 2304; } >"$scratch/images"
     { printf '\0\0\010\001\0\0\0\044' && for i in $(seq 0 35); do printf "\\$((i % 3))"; done; } >"$scratch/labels"
-    "$KINDIT" data idx "$scratch/images" "$scratch/labels" --size 8 --heldout 0 -o "$1" --quiet >/dev/null
+    "$KINDIT" data idx "$scratch/images" "$scratch/labels" --size 8 --heldout "${2:-0}" -o "$1" --quiet >/dev/null
 }
 
 # The smallest model worth the name, trained for 6 steps unless told otherwise: train DATA RUN [OPTIONS...]

@@ -75,8 +75,8 @@ expect_code 2 evaluate "$scratch/samples.npz" --reference "$SOURCE/tests/golden/
 expect_in "$scratch/err" "statistics of 5 features, where"
 
 # Refused, or said.
-expect_code 2 "$KINDIT" eval "$scratch/samples.npz" --data "$scratch/data"
-expect_in "$scratch/err" "--network FILE is missing"
+expect_code 1 env KINDIT_SHARE="$scratch" "$KINDIT" eval "$scratch/samples.npz" --data "$scratch/data"
+expect_in "$scratch/err" "KINDIT_SHARE says"
 expect_code 2 evaluate "$scratch/samples.npz" --data "$scratch/data" --metrics fid,psnr
 expect_in "$scratch/err" "'psnr'"
 expect_code 2 evaluate "$scratch/samples.npz" --data "$scratch/data" --steps 3

@@ -15,6 +15,7 @@ static void check_rebuild(KinditContext *ctx, const DitConfig *config, const Mod
     if (model_config_build(&document, ctx, config, classes)) abort();
     if (model_config_parse(document, ctx, "again", &config_again, &classes_again)) abort();
     if (config_again.n_classes != config->n_classes || config_again.width != config->width) abort();
+    if (config_again.classifier != config->classifier) abort();
     if (memcmp(classes_again, classes, (size_t)config->n_classes * sizeof *classes) != 0) abort();
     memory_free(&classes_again);
     cJSON_Delete(document);

@@ -75,7 +75,8 @@ static inline void models_assert_equal(const Model *found, const Model *expected
         assert_memory_equal(&found->classes[i], &expected->classes[classes[i]], sizeof(ModelClass));
     for (int s = 0; s < layout->n_specs; s++) {
         const ParamSpec *spec = &layout->specs[s], *own = &found->dit->layout.specs[s];
-        bool per_class = !expected->dit->config.factored && s == expected->dit->label;
+        bool per_class =
+            !expected->dit->config.factored && !expected->dit->config.classifier && s == expected->dit->label;
         assert_string_equal(own->name, spec->name);
         const float *at = found->params.shared + own->shared_offset,
                     *from = expected->params.shared + spec->shared_offset;
