@@ -5,10 +5,7 @@
 # compare.png and compare.json. All of it takes an hour or more, mostly the peer's; parts merge into one result.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-if ! cmp -s bench/requirements.txt build/peer-venv/requirements.txt; then
-    python3 -m venv build/peer-venv
-    build/peer-venv/bin/pip install --quiet -r bench/requirements.txt
-    cp bench/requirements.txt build/peer-venv/
-fi
+source bench/venv.sh
+make_venv build/peer-venv bench/requirements.txt
 [ -n "${KINDIT:-}" ] || make --silent build
 exec build/peer-venv/bin/python bench/compare.py "$@"

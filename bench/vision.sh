@@ -5,10 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${VISION_PYTHON:-build/vision-venv/bin/python}
-if [ -z "${VISION_PYTHON:-}" ] && ! cmp -s bench/requirements-vision.txt build/vision-venv/requirements.txt; then
-    python3 -m venv build/vision-venv
-    build/vision-venv/bin/pip install --quiet -r bench/requirements-vision.txt
-    cp bench/requirements-vision.txt build/vision-venv/
-fi
+source bench/venv.sh
+[ -n "${VISION_PYTHON:-}" ] || make_venv build/vision-venv bench/requirements-vision.txt
 [ -n "${KINDIT:-}" ] || { make --silent build && KINDIT=build/kindit; }
 exec "$python" bench/vision.py "$KINDIT" "$@"

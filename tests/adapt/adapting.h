@@ -99,6 +99,30 @@ static inline void assert_same_files(Bench *b, const char *run, const char *othe
     }
 }
 
+// Two runs, "whole" of all steps and "parts" of half of them, with the base gone since: the plan, by the record alone,
+// by which "parts" goes on to all of them.
+static inline AdaptPlan stop_halfway(Bench *b, const AdaptSettings *settings) {
+    const AdaptSettings nothing = {0};
+    AdaptPlan plan;
+    for (int half = 0; half < 2; half++) {
+        plan = plan_small(b, settings, half ? STEPS / 2 : STEPS);
+        Model *model = train(b, &plan, half ? "parts" : "whole", false);
+        model_close(&model);
+        adapt_plan_close(&plan);
+    }
+    file_remove_tree(b->ctx, b->base);
+    assert_ok(b->ctx, adapt_plan_resumed(&plan, b->ctx, &nothing, scratch_path(b->scratch, "parts")));
+    plan.train.steps = STEPS;
+    return plan;
+}
+
+// "parts" goes on, to the bits of "whole".
+static inline void go_on(Bench *b, const AdaptPlan *plan) {
+    Model *model = train(b, plan, "parts", true);
+    model_close(&model);
+    assert_same_files(b, "whole", "parts");
+}
+
 static inline void assert_refused(Bench *b, const AdaptSettings *settings, const char *data, const char *text) {
     AdaptPlan plan;
     assert_fails(b->ctx, adapt_plan_new(&plan, b->ctx, settings, data), KINDIT_ERROR_ARGUMENT, text);

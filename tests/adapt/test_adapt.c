@@ -108,23 +108,10 @@ static void test_full(void **state) {
 // 2N steps are N steps, stop, resume, N steps, bit for bit; the record is enough to go on, and the base may be gone.
 static void test_resume(void **state) {
     Bench b = bench_open(*state, true, 2);
-    const AdaptSettings settings = settings_for(&b, "kind"), nothing = {0};
-    AdaptPlan whole = plan_small(&b, &settings, STEPS), parts = plan_small(&b, &settings, STEPS / 2);
-    char run[1024];
-    Model *model = train(&b, &whole, "whole", false);
-    model_close(&model);
-    model = train(&b, &parts, "parts", false);
-    model_close(&model);
-    adapt_plan_close(&parts);
-    file_remove_tree(b.ctx, b.base);
-    snprintf(run, sizeof run, "%s", scratch_path(b.scratch, "parts"));
-    assert_ok(b.ctx, adapt_plan_resumed(&parts, b.ctx, &nothing, run));
-    parts.train.steps = STEPS;
-    model = train(&b, &parts, "parts", true);
-    model_close(&model);
-    assert_same_files(&b, "whole", "parts");
-    adapt_plan_close(&whole);
-    adapt_plan_close(&parts);
+    const AdaptSettings settings = settings_for(&b, "kind");
+    AdaptPlan plan = stop_halfway(&b, &settings);
+    go_on(&b, &plan);
+    adapt_plan_close(&plan);
     bench_close(&b);
 }
 

@@ -136,29 +136,17 @@ static void test_needed_blocks(void **state) {
 // 2N steps are N steps, stop, resume, N steps, bit for bit; only where the base teaches it must still be there.
 static void check_resume(Scratch *scratch, const char *method) {
     Bench b = layers_open(scratch);
-    const AdaptSettings settings = layers_settings(&b, method, 2), nothing = {0};
-    AdaptPlan whole = plan_small(&b, &settings, STEPS), parts = plan_small(&b, &settings, STEPS / 2);
-    const bool taught = whole.method->blocks == ADAPT_NEEDED_BLOCKS;
-    char run[1024];
-    TrainResult result;
-    Model *model = train(&b, &whole, "whole", false);
-    model_close(&model);
-    model = train(&b, &parts, "parts", false);
-    model_close(&model);
-    adapt_plan_close(&parts);
-    file_remove_tree(b.ctx, b.base);
-    snprintf(run, sizeof run, "%s", scratch_path(b.scratch, "parts"));
-    assert_ok(b.ctx, adapt_plan_resumed(&parts, b.ctx, &nothing, run));
-    parts.train.steps = STEPS;
-    if (taught) {
-        assert_fails(b.ctx, adapt_run(b.ctx, b.engine, &parts, run, true, &result), KINDIT_ERROR_IO, "base");
+    const AdaptSettings settings = layers_settings(&b, method, 2);
+    AdaptPlan plan = stop_halfway(&b, &settings);
+    if (plan.method->blocks == ADAPT_NEEDED_BLOCKS) {
+        TrainResult result;
+        char run[1024];
+        snprintf(run, sizeof run, "%s", scratch_path(scratch, "parts"));
+        assert_fails(b.ctx, adapt_run(b.ctx, b.engine, &plan, run, true, &result), KINDIT_ERROR_IO, "base");
         assert_ok(b.ctx, model_write(b.model, b.base, STORAGE_F32, false));
     }
-    model = train(&b, &parts, "parts", true);
-    model_close(&model);
-    assert_same_files(&b, "whole", "parts");
-    adapt_plan_close(&whole);
-    adapt_plan_close(&parts);
+    go_on(&b, &plan);
+    adapt_plan_close(&plan);
     bench_close(&b);
 }
 

@@ -2,6 +2,7 @@
 #include <math.h>
 
 #include "base/rng.h"
+#include "metrics/cancelling.h"
 #include "metrics/evaluate.h"
 #include "metrics/extract.h"
 #include "scratch.h"
@@ -91,13 +92,6 @@ static void check_equal(const FeatureSet *a, const FeatureSet *b) {
 }
 
 // ---- stopping and going on -----------------------------------------------------------------------------------------
-
-static int polls_left;
-
-static bool cancel_later(void *user) {
-    (void)user;
-    return polls_left-- <= 0;
-}
 
 // Cut short at many places, in parts of its own sizes, a folder ends up with what one run in memory has.
 static void test_goes_on_where_it_was(void **state) {

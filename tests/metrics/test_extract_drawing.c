@@ -1,5 +1,6 @@
 // Images drawn and measured without being written: the same whatever the batch, and after an interruption; each class
 // has its share.
+#include "metrics/cancelling.h"
 #include "metrics/extract.h"
 #include "model/models.h"
 
@@ -123,13 +124,6 @@ static void test_shows_what_is_measured(void **state) {
     feature_rows_close(&rows);
     feature_set_close(&set);
     fixture_close(&f);
-}
-
-static int polls_left;
-
-static bool cancel_later(void *user) {
-    (void)user;
-    return polls_left-- <= 0;
 }
 
 static void test_goes_on_where_it_was(void **state) {
