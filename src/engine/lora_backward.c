@@ -1,0 +1,189 @@
+// Gradients of LoRA's factors, from x and the gradient dy of y = x M^T (lora.c):
+//
+//     dA = dh^T x      dB = s g * (a^T dy)      a = x A^T      dh = dy (s g * B)^T
+//
+// A tile of rows is read once and gives both its hidden rows, a and dh, and their sums while it is in cache: neither is
+// kept, and nothing of M's size is formed. Rows are cut into parts by the shape alone, so that threads change no bit.
+#include <string.h>
+
+#include "engine/panel.h"
+
+enum {
+    VECTOR = 16,
+    COLUMNS = 32,       // of x or dy in a product of the sums
+    FAR_STRIDE = 256,   // rows further apart are copied first: they would fight over cache sets and TLB entries
+    PART_ROWS = 256,    // fewest rows in a part
+    FEW_PARTS = 4,      // so many at least, where rows suffice, ...
+    PART_SUMS = 1 << 20 // ... and as many as have so many sums
+};
+
+typedef struct Side { // x and A, or dy and s g * B
+    Activation rows;
+    int m;
+    float *panels; // (m, r) in panels of PANEL_WIDTH columns, each padded to whole vectors
+    size_t sums;   // where its (r, m) begin in a part
+} Side;
+
+typedef struct Sums {
+    int n, r, stride; // stride: of hidden rows
+    int part, parts;  // rows of a part, and how many
+    Side x, dy;
+    const float *s;
+    float *g;      // (m2)
+    float *hidden; // (parts, 2, PANEL_ROWS, stride): dh, then a
+    float *sums;   // (parts, r, m1 + m2)
+} Sums;
+
+// ---- layout --------------------------------------------------------------------------------------------------------
+
+static Sums lay_out(const LoraShape *shape, int n) {
+    const size_t each = (size_t)shape->r * (size_t)(shape->m1 + shape->m2);
+    const int wanted = each * FEW_PARTS < PART_SUMS ? (int)(PART_SUMS / each) : FEW_PARTS;
+    Sums s = {.n = n, .r = shape->r, .stride = tile_round(shape->r, VECTOR)};
+    s.part = tile_round(tile_count(n, tile_min(wanted, tile_count(n, PART_ROWS))), PANEL_ROWS);
+    s.parts = tile_count(n, s.part);
+    s.x.m = shape->m1;
+    s.dy.m = shape->m2;
+    s.dy.sums = (size_t)shape->r * (size_t)shape->m1;
+    return s;
+}
+
+static size_t part_size(const Sums *s) {
+    return scratch_size((size_t)s->r * (size_t)(s->x.m + s->dy.m));
+}
+
+static size_t hidden_size(const Sums *s) {
+    return (size_t)PANEL_ROWS * (size_t)s->stride;
+}
+
+size_t engine_lora_backward_scratch(const LoraShape *shape, int n) {
+    const Sums s = lay_out(shape, n);
+    const size_t width = (size_t)s.stride, m1 = (size_t)shape->m1, m2 = (size_t)shape->m2;
+    return scratch_size(m2) + scratch_size((size_t)s.r * m2) + scratch_size(width * m1) + scratch_size(width * m2) +
+           (size_t)s.parts * (2 * hidden_size(&s) + part_size(&s));
+}
+
+// ---- packing -------------------------------------------------------------------------------------------------------
+
+// out (r, m2) = s g * B
+static void scale_factor(Engine *engine, const Sums *s, const float *B, float *out) {
+#pragma omp parallel for num_threads(engine->threads) schedule(static)
+    for (int k = 0; k < s->r; k++) {
+        const size_t at = (size_t)k * (size_t)s->dy.m;
+        for (int j = 0; j < s->dy.m; j++) out[at + (size_t)j] = s->s[k] * s->g[j] * B[at + (size_t)j];
+    }
+}
+
+static void pack(Engine *engine, const Sums *s, const Side *side, const float *factor) {
+#pragma omp parallel for num_threads(engine->threads) schedule(static)
+    for (int j = 0; j < s->r; j += PANEL_WIDTH) {
+        const int columns = tile_min(PANEL_WIDTH, s->r - j), width = tile_round(columns, VECTOR);
+        float *panel = side->panels + (size_t)j * (size_t)side->m;
+        memset(panel, 0, (size_t)width * (size_t)side->m * sizeof *panel);
+        panel_set_columns(PANEL_F32, side->m, 0, columns, factor + (size_t)j * (size_t)side->m, side->m, panel, width);
+    }
+}
+
+// ---- a part --------------------------------------------------------------------------------------------------------
+
+// Columns [first, first + depth) of rows from `row` on.
+static Operand read_rows(const Side *side, int row, int rows, int first, int depth, float *buffer) {
+    const Activation from = activation_at(side->rows, (size_t)row * (size_t)side->m + (size_t)first);
+    Operand x = {.rows = buffer, .ld = depth, .form = PANEL_F32};
+    if (side->m > FAR_STRIDE || !rows_in_place(from)) {
+        rows_load(rows, depth, from, side->m, buffer, depth);
+    } else {
+        x.rows = from.data;
+        x.ld = side->m;
+    }
+    return x;
+}
+
+// hidden (rows, stride) [+]= x factor^T, of these columns of x.
+static void project(const Sums *s, const Side *side, Operand x, int rows, int first, int depth, float *hidden) {
+    for (int j = 0; j < s->stride; j += PANEL_WIDTH) {
+        const int width = tile_min(PANEL_WIDTH, s->stride - j);
+        const float *panel = side->panels + (size_t)j * (size_t)side->m + (size_t)first * (size_t)width;
+        gemm_tile(GEMM_NN, rows, width, depth, x.rows, x.ld, panel, width, hidden + j, s->stride, first > 0);
+    }
+}
+
+// sums (r, m), these columns, [+]= hidden^T x
+static void add_rows(const Sums *s, const Side *side, Operand x, int rows, int first, int depth, const float *hidden,
+                     float *sums, bool accumulate) {
+    for (int j = 0; j < depth; j += COLUMNS) {
+        gemm_tile(GEMM_TN, s->r, tile_min(COLUMNS, depth - j), rows, hidden, s->stride, (const float *)x.rows + j, x.ld,
+                  sums + side->sums + first + j, side->m, accumulate);
+    }
+}
+
+static void sum_tile(const Sums *s, int row, int rows, float *hidden, float *sums, bool accumulate) {
+    _Alignas(64) float buffer[PANEL_BUFFER];
+    float *dh = hidden, *a = hidden + hidden_size(s);
+    for (int first = 0; first < s->dy.m; first += PANEL_DEPTH) {
+        const int depth = tile_min(PANEL_DEPTH, s->dy.m - first);
+        project(s, &s->dy, read_rows(&s->dy, row, rows, first, depth, buffer), rows, first, depth, dh);
+    }
+    for (int first = 0; first < s->x.m; first += PANEL_DEPTH) {
+        const int depth = tile_min(PANEL_DEPTH, s->x.m - first);
+        const Operand x = read_rows(&s->x, row, rows, first, depth, buffer);
+        project(s, &s->x, x, rows, first, depth, a);
+        add_rows(s, &s->x, x, rows, first, depth, dh, sums, accumulate);
+    }
+    for (int first = 0; first < s->dy.m; first += PANEL_DEPTH) {
+        const int depth = tile_min(PANEL_DEPTH, s->dy.m - first);
+        add_rows(s, &s->dy, read_rows(&s->dy, row, rows, first, depth, buffer), rows, first, depth, a, sums,
+                 accumulate);
+    }
+}
+
+static void sum_part(const Sums *s, int part) {
+    float *hidden = s->hidden + (size_t)part * 2 * hidden_size(s), *sums = s->sums + (size_t)part * part_size(s);
+    const int end = tile_extent(s->n, s->part, part);
+    for (int i = 0; i < end; i += PANEL_ROWS) {
+        sum_tile(s, part * s->part + i, tile_min(PANEL_ROWS, end - i), hidden, sums, i > 0);
+    }
+}
+
+// The sums of row k of both factors, of all parts.
+static void finish_row(const Sums *s, int k, const LoraGradients *d) {
+    const size_t m1 = (size_t)s->x.m, m2 = (size_t)s->dy.m, row = (size_t)k;
+    float *sums_a = s->sums + s->x.sums + row * m1, *sums_b = s->sums + s->dy.sums + row * m2;
+    for (int part = 1; part < s->parts; part++) {
+        const size_t at = (size_t)part * part_size(s);
+        for (size_t j = 0; j < m1; j++) sums_a[j] += sums_a[at + j];
+        for (size_t j = 0; j < m2; j++) sums_b[j] += sums_b[at + j];
+    }
+    for (size_t j = 0; j < m1; j++) d->A[row * m1 + j] += sums_a[j];
+    for (size_t j = 0; j < m2; j++) d->B[row * m2 + j] += s->s[k] * s->g[j] * sums_b[j];
+}
+
+void engine_lora_backward(Engine *engine, const LoraShape *shape, int n, const LoraFactors *f, const float *norms,
+                          Activation x, Activation dy, const LoraGradients *d) {
+    engine_profile_begin(engine);
+    Sums s = lay_out(shape, n);
+    const size_t m1 = (size_t)s.x.m, m2 = (size_t)s.dy.m;
+    float *scratch = engine->scratch, *B = scratch_take(&scratch, (size_t)s.r * m2);
+    s.g = scratch_take(&scratch, m2);
+    s.x.rows = x;
+    s.dy.rows = dy;
+    s.x.panels = scratch_take(&scratch, (size_t)s.stride * m1);
+    s.dy.panels = scratch_take(&scratch, (size_t)s.stride * m2);
+    s.hidden = scratch_take(&scratch, (size_t)s.parts * 2 * hidden_size(&s));
+    s.sums = scratch;
+    s.s = f->s;
+    for (int j = 0; j < s.dy.m; j++) s.g[j] = f->lengths ? f->lengths[j] / norms[j] : 1.0F;
+    scale_factor(engine, &s, f->B, B);
+    pack(engine, &s, &s.x, f->A);
+    pack(engine, &s, &s.dy, B);
+#pragma omp parallel num_threads(engine->threads)
+    {
+#pragma omp for schedule(dynamic)
+        for (int part = 0; part < s.parts; part++) sum_part(&s, part);
+#pragma omp for schedule(static)
+        for (int k = 0; k < s.r; k++) finish_row(&s, k, d);
+    }
+    engine_profile_end(
+        engine, KERNEL_ADAPTER, 4.0 * n * s.r * (shape->m1 + shape->m2),
+        (double)n * (shape->m1 * (double)engine_type_size(x.type) + shape->m2 * (double)engine_type_size(dy.type)));
+}
