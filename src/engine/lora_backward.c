@@ -3,18 +3,15 @@
 //     dA = dh^T x      dB = s g * (a^T dy)      a = x A^T      dh = dy (s g * B)^T
 //
 // A tile of rows is read once and gives both its hidden rows, a and dh, and their sums while it is in cache: neither is
-// kept, and nothing of M's size is formed. Rows are cut into parts by the shape alone, so that threads change no bit.
+// kept, and nothing of M's size is formed. Rows are cut into parts whose sums are added in order.
 #include <string.h>
 
 #include "engine/panel.h"
 
 enum {
     VECTOR = 16,
-    COLUMNS = 32,       // of x or dy in a product of the sums
-    FAR_STRIDE = 256,   // rows further apart are copied first: they would fight over cache sets and TLB entries
-    PART_ROWS = 256,    // fewest rows in a part
-    FEW_PARTS = 4,      // so many at least, where rows suffice, ...
-    PART_SUMS = 1 << 20 // ... and as many as have so many sums
+    COLUMNS = 32,     // of x or dy in a product of the sums
+    FAR_STRIDE = 256, // rows further apart are copied first: they would fight over cache sets and TLB entries
 };
 
 typedef struct Side { // x and A, or dy and s g * B
@@ -38,9 +35,8 @@ typedef struct Sums {
 
 static Sums lay_out(const LoraShape *shape, int n) {
     const size_t each = (size_t)shape->r * (size_t)(shape->m1 + shape->m2);
-    const int wanted = each * FEW_PARTS < PART_SUMS ? (int)(PART_SUMS / each) : FEW_PARTS;
     Sums s = {.n = n, .r = shape->r, .stride = tile_round(shape->r, VECTOR)};
-    s.part = tile_round(tile_count(n, tile_min(wanted, tile_count(n, PART_ROWS))), PANEL_ROWS);
+    s.part = tile_part(n, each, PANEL_ROWS);
     s.parts = tile_count(n, s.part);
     s.x.m = shape->m1;
     s.dy.m = shape->m2;
