@@ -2,8 +2,9 @@
 //
 //     dA = dh^T x      dB = s g * (a^T dy)      a = x A^T      dh = dy (s g * B)^T
 //
-// A tile of rows is read once and gives both its hidden rows, a and dh, and their sums while it is in cache: neither is
-// kept, and nothing of M's size is formed. Rows are cut into parts whose sums are added in order.
+// A tile of rows gives both its hidden rows, a and dh, and their sums while it is in cache: neither is kept, and
+// nothing of M's size is formed. Rows in bf16 are multiplied as such where the processor does. Rows are cut into parts
+// whose sums are added in order.
 #include <string.h>
 
 #include "engine/panel.h"
@@ -17,17 +18,18 @@ enum {
 typedef struct Side { // x and A, or dy and s g * B
     Activation rows;
     int m;
-    float *panels; // (m, r) in panels of PANEL_WIDTH columns, each padded to whole vectors
+    float *panels; // (m, r) in panels of PANEL_WIDTH columns, the last one padded to whole vectors
     size_t sums;   // where its (r, m) begin in a part
 } Side;
 
 typedef struct Sums {
     int n, r, stride; // stride: of hidden rows
     int part, parts;  // rows of a part, and how many
+    PanelForm form;
     Side x, dy;
     const float *s;
     float *g;      // (m2)
-    float *hidden; // (parts, 2, PANEL_ROWS, stride): dh, then a
+    float *hidden; // (parts, 3, PANEL_ROWS, stride): dh, a, and either turned
     float *sums;   // (parts, r, m1 + m2)
 } Sums;
 
@@ -54,9 +56,9 @@ static size_t hidden_size(const Sums *s) {
 
 size_t engine_lora_backward_scratch(const LoraShape *shape, int n) {
     const Sums s = lay_out(shape, n);
-    const size_t width = (size_t)s.stride, m1 = (size_t)shape->m1, m2 = (size_t)shape->m2;
-    return scratch_size(m2) + scratch_size((size_t)s.r * m2) + scratch_size(width * m1) + scratch_size(width * m2) +
-           (size_t)s.parts * (2 * hidden_size(&s) + part_size(&s));
+    const size_t m2 = (size_t)shape->m2;
+    return scratch_size(m2) + scratch_size((size_t)s.r * m2) + scratch_size(panel_size(shape->m1, s.stride)) +
+           scratch_size(panel_size(shape->m2, s.stride)) + (size_t)s.parts * (3 * hidden_size(&s) + part_size(&s));
 }
 
 // ---- packing -------------------------------------------------------------------------------------------------------
@@ -74,67 +76,80 @@ static void pack(Engine *engine, const Sums *s, const Side *side, const float *f
 #pragma omp parallel for num_threads(engine->threads) schedule(static)
     for (int j = 0; j < s->r; j += PANEL_WIDTH) {
         const int columns = tile_min(PANEL_WIDTH, s->r - j), width = tile_round(columns, VECTOR);
-        float *panel = side->panels + (size_t)j * (size_t)side->m;
-        memset(panel, 0, (size_t)width * (size_t)side->m * sizeof *panel);
-        panel_set_columns(PANEL_F32, side->m, 0, columns, factor + (size_t)j * (size_t)side->m, side->m, panel, width);
+        float *panel = panel_at(s->form, side->panels, side->m, j);
+        memset(panel, 0, panel_rows(s->form, side->m) * (size_t)width * sizeof *panel);
+        panel_set_columns(s->form, side->m, 0, columns, factor + (size_t)j * (size_t)side->m, side->m, panel, width);
     }
 }
 
 // ---- a part --------------------------------------------------------------------------------------------------------
 
 // Columns [first, first + depth) of rows from `row` on.
-static Operand read_rows(const Side *side, int row, int rows, int first, int depth, float *buffer) {
+static Operand read_rows(const Sums *s, const Side *side, int row, int rows, int first, int depth, float *buffer) {
     const Activation from = activation_at(side->rows, (size_t)row * (size_t)side->m + (size_t)first);
-    Operand x = {.rows = buffer, .ld = depth, .form = PANEL_F32};
-    if (side->m > FAR_STRIDE || !rows_in_place(from)) {
-        rows_load(rows, depth, from, side->m, buffer, depth);
-    } else {
-        x.rows = from.data;
-        x.ld = side->m;
-    }
-    return x;
+    if (s->form == PANEL_BF16 || side->m <= FAR_STRIDE)
+        return operand_read(s->form, rows, depth, from, side->m, buffer);
+    rows_load(rows, depth, from, side->m, buffer, depth);
+    return (Operand){.rows = buffer, .ld = depth, .form = s->form};
 }
 
 // hidden (rows, stride) [+]= x factor^T, of these columns of x.
 static void project(const Sums *s, const Side *side, Operand x, int rows, int first, int depth, float *hidden) {
-    for (int j = 0; j < s->stride; j += PANEL_WIDTH) {
-        const int width = tile_min(PANEL_WIDTH, s->stride - j);
-        const float *panel = side->panels + (size_t)j * (size_t)side->m + (size_t)first * (size_t)width;
-        gemm_tile(GEMM_NN, rows, width, depth, x.rows, x.ld, panel, width, hidden + j, s->stride, first > 0);
-    }
+    panel_multiply(rows, depth, s->stride, x, side->panels, side->m, first, PANEL_WIDTH, hidden, s->stride, first > 0);
 }
 
-// sums (r, m), these columns, [+]= hidden^T x
-static void add_rows(const Sums *s, const Side *side, Operand x, int rows, int first, int depth, const float *hidden,
-                     float *sums, bool accumulate) {
+// The transpose of hidden rows in bf16, (r, rows up to a whole step), into the third of them.
+static const uint16_t *turn(const Sums *s, int rows, const float *hidden, float *turned) {
+    const int pairs = tile_round(rows, BF16_STEP) / 2;
+    float *left = turned + hidden_size(s) / 2;
+    rows_load_pairs(rows, s->r, activation_f32(hidden), s->stride, (uint16_t *)(void *)turned);
+    gemm_transpose(pairs, s->r, turned, s->r, left, pairs); // a pair moves as a float does
+    return (const uint16_t *)(const void *)left;
+}
+
+// sums (r, m), these columns, [+]= hidden^T x; left: hidden, turned where in bf16. buffer: of what x lies in, the
+// second half.
+static void add_rows(const Sums *s, const Side *side, Operand x, int rows, int first, int depth, const void *left,
+                     float *buffer, float *sums, bool accumulate) {
+    float *to = sums + side->sums + first;
+    if (s->form == PANEL_BF16) {
+        const int terms = tile_round(rows, BF16_STEP);
+        uint16_t *pairs = (uint16_t *)(void *)(buffer + PANEL_BUFFER / 2);
+        rows_load_pairs(rows, depth, (Activation){.data = (void *)x.rows, .type = ENGINE_BF16}, x.ld, pairs);
+        gemm_bf16(s->r, depth, terms, left, terms, pairs, depth, to, side->m, accumulate);
+        return;
+    }
     for (int j = 0; j < depth; j += COLUMNS) {
-        gemm_tile(GEMM_TN, s->r, tile_min(COLUMNS, depth - j), rows, hidden, s->stride, (const float *)x.rows + j, x.ld,
-                  sums + side->sums + first + j, side->m, accumulate);
+        gemm_tile(GEMM_TN, s->r, tile_min(COLUMNS, depth - j), rows, left, s->stride, (const float *)x.rows + j, x.ld,
+                  to + j, side->m, accumulate);
     }
 }
 
 static void sum_tile(const Sums *s, int row, int rows, float *hidden, float *sums, bool accumulate) {
     _Alignas(64) float buffer[PANEL_BUFFER];
-    float *dh = hidden, *a = hidden + hidden_size(s);
+    float *dh = hidden, *a = hidden + hidden_size(s), *turned = a + hidden_size(s);
+    const bool half = s->form == PANEL_BF16;
     for (int first = 0; first < s->dy.m; first += PANEL_DEPTH) {
         const int depth = tile_min(PANEL_DEPTH, s->dy.m - first);
-        project(s, &s->dy, read_rows(&s->dy, row, rows, first, depth, buffer), rows, first, depth, dh);
+        project(s, &s->dy, read_rows(s, &s->dy, row, rows, first, depth, buffer), rows, first, depth, dh);
     }
+    const void *left = half ? (const void *)turn(s, rows, dh, turned) : dh;
     for (int first = 0; first < s->x.m; first += PANEL_DEPTH) {
         const int depth = tile_min(PANEL_DEPTH, s->x.m - first);
-        const Operand x = read_rows(&s->x, row, rows, first, depth, buffer);
+        const Operand x = read_rows(s, &s->x, row, rows, first, depth, buffer);
         project(s, &s->x, x, rows, first, depth, a);
-        add_rows(s, &s->x, x, rows, first, depth, dh, sums, accumulate);
+        add_rows(s, &s->x, x, rows, first, depth, left, buffer, sums, accumulate);
     }
+    left = half ? (const void *)turn(s, rows, a, turned) : a;
     for (int first = 0; first < s->dy.m; first += PANEL_DEPTH) {
         const int depth = tile_min(PANEL_DEPTH, s->dy.m - first);
-        add_rows(s, &s->dy, read_rows(&s->dy, row, rows, first, depth, buffer), rows, first, depth, a, sums,
-                 accumulate);
+        const Operand dy = read_rows(s, &s->dy, row, rows, first, depth, buffer);
+        add_rows(s, &s->dy, dy, rows, first, depth, left, buffer, sums, accumulate);
     }
 }
 
 static void sum_part(const Sums *s, int part) {
-    float *hidden = s->hidden + (size_t)part * 2 * hidden_size(s), *sums = s->sums + (size_t)part * part_size(s);
+    float *hidden = s->hidden + (size_t)part * 3 * hidden_size(s), *sums = s->sums + (size_t)part * part_size(s);
     const int end = tile_extent(s->n, s->part, part);
     for (int i = 0; i < end; i += PANEL_ROWS) {
         sum_tile(s, part * s->part + i, tile_min(PANEL_ROWS, end - i), hidden, sums, i > 0);
@@ -158,14 +173,15 @@ void engine_lora_backward(Engine *engine, const LoraShape *shape, int n, const L
                           Activation x, Activation dy, const LoraGradients *d) {
     engine_profile_begin(engine);
     Sums s = lay_out(shape, n);
-    const size_t m1 = (size_t)s.x.m, m2 = (size_t)s.dy.m;
+    const size_t m2 = (size_t)s.dy.m;
     float *scratch = engine->scratch, *B = scratch_take(&scratch, (size_t)s.r * m2);
     s.g = scratch_take(&scratch, m2);
     s.x.rows = x;
     s.dy.rows = dy;
-    s.x.panels = scratch_take(&scratch, (size_t)s.stride * m1);
-    s.dy.panels = scratch_take(&scratch, (size_t)s.stride * m2);
-    s.hidden = scratch_take(&scratch, (size_t)s.parts * 2 * hidden_size(&s));
+    s.form = panel_form(dy.type, NULL) == PANEL_BF16 ? PANEL_BF16 : PANEL_F32;
+    s.x.panels = scratch_take(&scratch, panel_size(s.x.m, s.stride));
+    s.dy.panels = scratch_take(&scratch, panel_size(s.dy.m, s.stride));
+    s.hidden = scratch_take(&scratch, (size_t)s.parts * 3 * hidden_size(&s));
     s.sums = scratch;
     s.s = f->s;
     for (int j = 0; j < s.dy.m; j++) s.g[j] = f->lengths ? f->lengths[j] / norms[j] : 1.0F;
@@ -174,8 +190,10 @@ void engine_lora_backward(Engine *engine, const LoraShape *shape, int n, const L
     pack(engine, &s, &s.dy, B);
 #pragma omp parallel num_threads(engine->threads)
     {
+        amx_begin();
 #pragma omp for schedule(dynamic)
         for (int part = 0; part < s.parts; part++) sum_part(&s, part);
+        amx_end();
 #pragma omp for schedule(static)
         for (int k = 0; k < s.r; k++) finish_row(&s, k, d);
     }

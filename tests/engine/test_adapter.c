@@ -190,6 +190,41 @@ static void test_lora(void **state) {
     }
 }
 
+// In bf16 the factors and hidden rows are rounded too, 2^-9 each, independently: sums over the rows walk, and their
+// distance from those of the same numbers in fp32 stays below 2^-7 of their length.
+static void test_lora_in_bf16(void **state) {
+    (void)state;
+    static const int shapes[][4] = {{9, 7, 5, 2}, {150, 300, 70, 3}, {530, 64, 130, 9}, {33, 257, 129, 40}};
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        const int n = shapes[i][0], m1 = shapes[i][1], m2 = shapes[i][2], r = shapes[i][3];
+        const LoraShape shape = {m1, m2, r};
+        const size_t in[] = {(size_t)(n * m1), (size_t)(n * m2), (size_t)(r * m1), (size_t)(r * m2), (size_t)r};
+        Numbers all[5], found[2][2];
+        for (size_t k = 0; k < 5; k++) all[k] = numbers_random(in[k], k);
+        for (size_t k = 0; k < 4; k++) found[k / 2][k % 2] = numbers_zero(in[2 + k % 2]);
+        for (int half = 1; half >= 0; half--) { // rounds x and dy at first
+            KinditContext ctx;
+            Engine *engine = engine_with_threads(&ctx, 2, engine_lora_backward_scratch(&shape, n));
+            const EngineType type = half ? ENGINE_BF16 : ENGINE_F32;
+            const LoraFactors f = {.A = all[2].f, .s = all[4].f, .B = all[3].f};
+            const LoraGradients d = {found[half][0].f, found[half][1].f};
+            engine_lora_backward(engine, &shape, n, &f, NULL, numbers_as(&all[0], type), numbers_as(&all[1], type), &d);
+            engine_close(&engine);
+        }
+        for (size_t k = 0; k < 2; k++) {
+            double difference = 0, length = 0;
+            for (size_t j = 0; j < found[0][k].n; j++) {
+                const double expected = found[0][k].f[j], error = found[1][k].f[j] - expected;
+                difference += error * error;
+                length += expected * expected;
+            }
+            assert_true(length > 0 && sqrt(difference / length) < 0x1p-7);
+        }
+        for (size_t k = 0; k < 5; k++) numbers_free(&all[k]);
+        for (size_t k = 0; k < 4; k++) numbers_free(&found[k / 2][k % 2]);
+    }
+}
+
 // ---- LoHa ----------------------------------------------------------------------------------------------------------
 
 enum { HADAMARD_W, HADAMARD_A1, HADAMARD_B1, HADAMARD_A2, HADAMARD_B2 };
@@ -396,9 +431,8 @@ static void test_shift(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_lora),   cmocka_unit_test(test_hadamard),
-        cmocka_unit_test(test_rotate), cmocka_unit_test(test_rotation_is_orthogonal),
-        cmocka_unit_test(test_shift),
+        cmocka_unit_test(test_lora),   cmocka_unit_test(test_lora_in_bf16),           cmocka_unit_test(test_hadamard),
+        cmocka_unit_test(test_rotate), cmocka_unit_test(test_rotation_is_orthogonal), cmocka_unit_test(test_shift),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
