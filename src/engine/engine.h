@@ -138,7 +138,7 @@ size_t engine_lora_backward_scratch(const LoraShape *shape, int n);
 void engine_lora_backward(Engine *engine, const LoraShape *shape, int n, const LoraFactors *f, const float *norms,
                           Activation x, Activation dy, const LoraGradients *d);
 // dlengths (m) += the gradient of the rows' lengths, norms counted as constants, from the product y (n, m) = x M^T +
-// bias and its gradient.
+// bias and its gradient. A length of 0 leaves nothing in y to tell it by, and gets none.
 size_t engine_lengths_scratch(int n, int m);
 void engine_lengths_backward(Engine *engine, int n, int m, Activation y, const float *bias, const float *lengths,
                              Activation dy, float *dlengths);

@@ -103,7 +103,7 @@ void engine_lengths_backward(Engine *engine, int n, int m, Activation y, const f
     }
     for (int part = 0; part < parts; part++) {
         const float *sums = l.sums + (size_t)part * (size_t)m;
-        for (int j = 0; j < m; j++) dlengths[j] += sums[j] / lengths[j];
+        for (int j = 0; j < m; j++) dlengths[j] += lengths[j] != 0 ? sums[j] / lengths[j] : 0.0F;
     }
     engine_profile_end(engine, KERNEL_ADAPTER, 3.0 * n * m, 8.0 * n * m);
 }
