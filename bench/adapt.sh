@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Fine-tuning beside PyTorch and peft on this machine: the same loss first, then a training step of each method, in turns.
-#   bench/adapt.sh [small] [s] [b] [--methods kind,full,lora,...] [--only check|train]
+#   bench/adapt.sh [small] [s] [b] [--methods kind,full,lora,...] [--only check,pair,train] [--precision fp32|bf16]
+#       [--eager] [--minutes N] [--results DIR]
 # Uses the peer's environment (build/peer-venv, from PyPI, as bench/compare.sh), builds kindit, and writes
 # bench/results/adapt.md and adapt.json; parts merge into one result.
 set -euo pipefail

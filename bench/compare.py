@@ -75,22 +75,27 @@ def median(values):
 
 
 def try_out(task, model, arguments, name, found):
-    """The seconds of one formulation into found[name]; one that takes too long is left out."""
+    """The seconds of one formulation into found[name]; one that takes too long, or does not compile, is left out."""
     try:
         with sides.Peer(task, model, *arguments) as peer:
             found[name] = peer.first if peer.first > SLOW and not peer.compiles else min(peer.run(3))
     except TimeLimit:
         found[name] = float("inf")
+    except RuntimeError as error:
+        if "--compile" not in arguments:
+            raise
+        print(f"    {name}: {error}", flush=True)
+        found[name] = float("inf")
     print(f"    {name}: {1e3 * found[name]:.0f} ms", flush=True)
 
 
-def choose(task, model, forms, arguments):
-    """(the fastest formulation's arguments, its name, the seconds of all)."""
+def choose(task, model, forms, arguments, compiled=2):
+    """(the fastest formulation's arguments, its name, the seconds of all). `compiled`: so many are compiled as well."""
     found, options = {}, {}
     for form in forms:
         options[form] = ["--form", form, *arguments]
         try_out(task, model, options[form], form, found)
-    for form in sorted(found, key=found.get)[: 0 if min(found.values()) > SLOW else 2]:
+    for form in sorted(found, key=found.get)[: 0 if min(found.values()) > SLOW else compiled]:
         if form != "diffusers":
             name = form + ", compiled"
             options[name] = options[form] + ["--compile"]
