@@ -46,7 +46,7 @@ expect_in "$scratch/two.txt" "±"
 awk -F, '$2 == "kind" { x[n++] = $9 } END { d = x[0] - x[1]; print d < 0 ? -d / sqrt(2) : d / sqrt(2) }' "$out/results.csv" >"$scratch/sd"
 tail -1 "$out/curves/task.csv" | awk -F, -v sd="$(cat "$scratch/sd")" '{ d = $4 - sd; exit d * d > 1e-6 * sd * sd }' ||
     fail "the spread is not the seeds' standard deviation, $(cat "$scratch/sd"): $(cat "$out/curves/task.csv")"
-[ "$(ls "$out/trials/task" | grep -vc '\.json$\|\.png$')" = 0 ] || fail "runs were left: $(ls "$out/trials/task")"
+[ "$(ls "$out/trials/task" | grep -vc '\.json$\|\.png$\|\.npy$')" = 0 ] || fail "runs were left: $(ls "$out/trials/task")"
 
 # No time, no trial; then it goes on.
 out=$scratch/timed
