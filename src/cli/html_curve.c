@@ -108,8 +108,10 @@ static void find_range(Curve *curve, HtmlRange range) {
         curve->x_low = fmin(curve->x_low, row[curve->stride - 1]);
         curve->x_high = fmax(curve->x_high, row[curve->stride - 1]);
         for (int k = 0; k < curve->n_lines; k++) {
-            curve->y_low = fmin(curve->y_low, row[k]); // of NaN and a number it is the number
-            curve->y_high = fmax(curve->y_high, row[k]);
+            const double spread = row[curve->n_lines + k];
+            const double band = spread < row[k] ? spread : 0; // a logarithm has no place for the rest
+            curve->y_low = fmin(curve->y_low, row[k] - band); // of NaN and a number it is the number
+            curve->y_high = fmax(curve->y_high, row[k] + band);
         }
     }
     if (range.from_zero) curve->y_low = fmin(curve->y_low, 0);
