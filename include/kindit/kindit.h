@@ -233,7 +233,7 @@ typedef struct KinditEvaluateSettings {
     const char *network;   // weights of the network that looks at images
     const char *profile;   // "adm", "pytorch-fid", "dgm-eval", "native"; NULL: the network's own
     const char *cache;     // folder that keeps features, for going on and for other comparisons; NULL: none
-    int64_t n;             // images of the samples; 0: all there are, 5000 of a model
+    int64_t n;             // images of the samples, evenly spread; 0: all there are, 5000 of a model
     KinditSampleSettings drawing; // of a model; n_per_class is not used
 } KinditEvaluateSettings;
 KinditEvaluateSettings kindit_evaluate_settings_default(void); // drawing as kindit_sample_settings_default, else zero
@@ -245,7 +245,7 @@ typedef struct KinditEvaluation {
     double frechet, spatial; // FID, or FDD, by the network; sFID
     double inception_score, precision, recall;
     double entropy, variance, kurtosis; // of the samples' class probabilities
-    bool biased; // a covariance has less than full rank: the distances are too large, compare at equal numbers only
+    bool biased; // no more images than features on a side: the distances are too large, compare at equal numbers only
 } KinditEvaluation;
 KinditStatus kindit_evaluate(KinditContext *ctx, const KinditEvaluateSettings *settings, KinditEvaluation *out);
 

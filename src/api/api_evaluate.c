@@ -6,15 +6,6 @@ KinditEvaluateSettings kindit_evaluate_settings_default(void) {
     return (KinditEvaluateSettings){.drawing = kindit_sample_settings_default()};
 }
 
-static bool is_biased(const Evaluation *found) {
-    bool biased = false;
-    for (int s = 0; s < 2; s++) {
-        if (found->metrics & METRIC_FRECHET) biased |= found->frechet.rank[s] < found->n_features;
-        if (found->metrics & METRIC_SPATIAL) biased |= found->spatial.rank[s] < found->n_spatial;
-    }
-    return biased;
-}
-
 static KinditEvaluation public_evaluation(const Evaluation *found) {
     const bool neighbours = found->metrics & METRIC_PRECISION_RECALL, probability = found->metrics & METRIC_PROBABILITY;
     return (KinditEvaluation){
@@ -28,7 +19,7 @@ static KinditEvaluation public_evaluation(const Evaluation *found) {
         .entropy = probability ? found->probability.entropy : NAN,
         .variance = probability ? found->probability.variance : NAN,
         .kurtosis = probability ? found->probability.kurtosis : NAN,
-        .biased = is_biased(found),
+        .biased = evaluate_is_biased(found),
     };
 }
 

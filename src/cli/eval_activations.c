@@ -30,6 +30,7 @@ static const Option *activations_options(int *n) {
 
 typedef struct Row {
     const char *key, *name;
+    Side side;
     ProbabilityStatistics statistics;
 } Row;
 
@@ -42,30 +43,58 @@ typedef struct Activations {
 
 // ---- grids ---------------------------------------------------------------------------------------------------------
 
-// Some images of a side: a row for each of its first classes; of images without classes, the first.
+// Some images of a side: a row for each of its first classes that has any; of images without classes, the first.
 typedef struct Pictures {
+    int rows, columns; // at most GRID_ROWS and GRID_COLUMNS
+    bool labelled;     // is a row of one class?
     int size, channels;
     int n, of_class[GRID_ROWS];
-    uint8_t *pixels; // (GRID_ROWS, GRID_COLUMNS, size, size, channels), zero where there is none
+    uint8_t *pixels; // (rows, columns, size, size, channels), zero where there is none
 } Pictures;
+
+// What the learngene draws alone is of no class, whatever it was asked for.
+static bool has_classes(const Side *side) {
+    return side->n_classes > 0 && !(side->model && side->sampler.no_tailors && !side->sampler.keep_label_rows);
+}
+
+static void plan_pictures(Pictures *out, const Side *side) {
+    int n_of[GRID_ROWS] = {0};
+    *out = (Pictures){.columns = GRID_COLUMNS};
+    out->rows = side->n < GRID_ROWS * GRID_COLUMNS ? (int)(side->n + GRID_COLUMNS - 1) / GRID_COLUMNS : GRID_ROWS;
+    for (int64_t i = 0; i < side->n && has_classes(side); i++) {
+        const int label = feature_set_label(side->set, i);
+        if (label >= 0 && label < GRID_ROWS) n_of[label]++;
+    }
+    int most = 0;
+    for (int r = 0; r < GRID_ROWS; r++)
+        if (n_of[r] > most) most = n_of[r];
+    if (most == 0) return;
+    out->labelled = true;
+    out->rows = side->n_classes < GRID_ROWS ? side->n_classes : GRID_ROWS;
+    out->columns = most < GRID_COLUMNS ? most : GRID_COLUMNS;
+}
 
 static KinditStatus place_picture(Pictures *out, const Side *side, KinditContext *ctx, const Image *image, int label) {
     const size_t bytes = (size_t)image->width * (size_t)image->height * (size_t)image->channels;
-    if (label >= GRID_ROWS || out->n == GRID_ROWS * GRID_COLUMNS) return KINDIT_OK;
-    if (label >= 0 && out->of_class[label] == GRID_COLUMNS) return KINDIT_OK;
     if (!out->pixels) {
         out->size = image->width;
         out->channels = image->channels;
-        TRY(memory_alloc(ctx, GRID_ROWS * GRID_COLUMNS, bytes, &out->pixels));
+        TRY(memory_alloc(ctx, (size_t)(out->rows * out->columns), bytes, &out->pixels));
     }
     if (image->width != out->size || image->height != out->size || image->channels != out->channels)
         return context_fail(ctx, KINDIT_ERROR_UNSUPPORTED,
                             "%s: images of several shapes make no grid; import them with `kindit data folder`",
                             side->path);
-    const int at = label < 0 ? out->n : label * GRID_COLUMNS + out->of_class[label]++;
+    const int at = out->labelled ? label * out->columns + out->of_class[label]++ : out->n;
     memcpy(out->pixels + (size_t)at * bytes, image->pixels, bytes);
     out->n++;
     return KINDIT_OK;
+}
+
+// Is there a place left for an image of that class?
+static bool is_wanted(const Pictures *pictures, int label) {
+    if (!pictures->labelled) return pictures->n < pictures->rows * pictures->columns;
+    return label >= 0 && label < pictures->rows && pictures->of_class[label] < pictures->columns;
 }
 
 // The first that were drawn come 8 of a class in a row.
@@ -81,17 +110,17 @@ static KinditStatus draw_pictures(Pictures *out, KinditContext *ctx, const Side 
     KinditStatus status = extract_draw(&drawing, ctx, n, labels, pixels);
     for (int i = 0; i < n && !status; i++) {
         const Image image = {config->image_size, config->image_size, config->channels, pixels + (size_t)i * bytes};
-        status = place_picture(out, side, ctx, &image, labels[i]);
+        if (is_wanted(out, labels[i])) status = place_picture(out, side, ctx, &image, labels[i]);
     }
     memory_free(&pixels);
     return status;
 }
 
 static KinditStatus take_pictures(Pictures *out, KinditContext *ctx, const Side *side) {
-    for (int64_t i = 0; i < side->n && out->n < GRID_ROWS * GRID_COLUMNS; i++) {
+    for (int64_t i = 0; i < side->n && out->n < out->rows * out->columns; i++) {
         const int label = image_source_label(side->source, i);
         Image image;
-        if (label >= GRID_ROWS) continue;
+        if (!is_wanted(out, label)) continue;
         TRY(image_source_read(side->source, ctx, i, &image));
         KinditStatus status = place_picture(out, side, ctx, &image, label);
         image_close(&image);
@@ -100,18 +129,19 @@ static KinditStatus take_pictures(Pictures *out, KinditContext *ctx, const Side 
     return KINDIT_OK;
 }
 
-static KinditStatus write_grid(const Activations *all, const Side *side, const char *key) {
+static KinditStatus write_grid(const Activations *all, const Row *row) {
+    const Side *side = &row->side;
     const char *captions[GRID_ROWS];
     char path[1024];
-    Pictures pictures = {0};
+    Pictures pictures;
     Image page = {0};
+    plan_pictures(&pictures, side);
     KinditStatus status =
         side->model ? draw_pictures(&pictures, all->ctx, side) : take_pictures(&pictures, all->ctx, side);
-    const bool labelled = side->n_classes > 0;
-    const int rows = labelled && side->n_classes < GRID_ROWS ? side->n_classes : GRID_ROWS;
-    for (int r = 0; r < GRID_ROWS; r++) captions[r] = labelled && r < rows ? side->classes[r].name : "";
-    const Grid grid = {pictures.size, pictures.channels, rows, GRID_COLUMNS, captions, pictures.pixels};
-    if (!status) status = file_path(path, all->ctx, "%s/%s.png", settings.output, key);
+    for (int r = 0; r < GRID_ROWS; r++)
+        captions[r] = pictures.labelled && r < pictures.rows ? side->classes[r].name : "";
+    const Grid grid = {pictures.size, pictures.channels, pictures.rows, pictures.columns, captions, pictures.pixels};
+    if (!status) status = file_path(path, all->ctx, "%s/%s.png", settings.output, row->key);
     if (!status) status = grid_draw(&page, all->ctx, &grid);
     if (!status) status = image_write_png(all->ctx, path, &page);
     image_close(&page);
@@ -121,38 +151,35 @@ static KinditStatus write_grid(const Activations *all, const Side *side, const c
 
 // ---- rows ----------------------------------------------------------------------------------------------------------
 
-static KinditStatus measure_side(Activations *all, Side *side, const char *key, const char *name) {
-    Row *row = &all->rows[all->n_rows];
+// n: images of it, 0 for all that exist. A row that cannot be opened is closed with the others.
+static KinditStatus open_row(Activations *all, const char *path, const KinditSampleSettings *drawing, int64_t n,
+                             const char *key, const char *name) {
+    Row *row = &all->rows[all->n_rows++];
+    row->key = key;
+    row->name = name;
+    return side_open(&row->side, &all->looker, path, drawing, (SourceSplit)eval_settings.split, n);
+}
+
+// All at once: what cannot be opened is said before anything is drawn. Tailors are shut for the last row alone,
+// whatever the options of drawing say.
+static KinditStatus open_rows(Activations *all, const char *model) {
+    KinditSampleSettings drawing = sample_options_settings(), shut = drawing;
+    const int64_t n = eval_settings.n;
+    drawing.no_tailors = drawing.keep_label_rows = false;
+    shut.no_tailors = true;
+    TRY(open_row(all, settings.data, &drawing, 0, "images", "raw images"));
+    if (settings.plain) TRY(open_row(all, settings.plain, &drawing, n, "plain", "plain model"));
+    TRY(open_row(all, model, &drawing, n, "whole", "learngene and tailors"));
+    return open_row(all, model, &shut, n, "learngene", "learngene alone");
+}
+
+static KinditStatus measure_row(Activations *all, Row *row) {
     FeatureRows logits;
-    *row = (Row){.key = key, .name = name};
-    TRY(side_extract(side, &all->looker, name));
-    TRY(feature_set_rows(&logits, side->set, FEATURE_LOGITS, NULL, side->n));
+    TRY(side_extract(&row->side, &all->looker, row->name));
+    TRY(feature_set_rows(&logits, row->side.set, FEATURE_LOGITS, NULL, row->side.n));
     KinditStatus status = probability_statistics(&row->statistics, all->ctx, &logits);
     feature_rows_close(&logits);
-    if (status) return context_prefix(all->ctx, status, name);
-    TRY(write_grid(all, side, key));
-    all->n_rows++;
-    return KINDIT_OK;
-}
-
-// n: images of it, 0 for all that exist.
-static KinditStatus measure_path(Activations *all, const char *path, const KinditSampleSettings *drawing, int64_t n,
-                                 const char *key, const char *name) {
-    Side side;
-    KinditStatus status = side_open(&side, &all->looker, path, drawing, (SourceSplit)eval_settings.split, n);
-    if (!status) status = measure_side(all, &side, key, name);
-    side_close(&side);
-    return status;
-}
-
-static KinditStatus measure_rows(Activations *all, const char *model) {
-    KinditSampleSettings drawing = sample_options_settings();
-    const int64_t n = eval_settings.n;
-    TRY(measure_path(all, settings.data, &drawing, 0, "images", "raw images"));
-    if (settings.plain) TRY(measure_path(all, settings.plain, &drawing, n, "plain", "plain model"));
-    TRY(measure_path(all, model, &drawing, n, "whole", "learngene and tailors"));
-    drawing.no_tailors = true;
-    return measure_path(all, model, &drawing, n, "learngene", "learngene alone");
+    return status ? context_prefix(all->ctx, status, row->name) : write_grid(all, row);
 }
 
 // ---- the files -----------------------------------------------------------------------------------------------------
@@ -261,10 +288,13 @@ static KinditStatus measure(Activations *all, const char *model) {
     TRY(eval_open_looker(&all->looker, all->ctx));
     const VisionInfo *info = vision_info(all->looker.network);
     if (info->n_logits == 0)
-        return context_fail(all->ctx, KINDIT_ERROR_ARGUMENT, "%s: %s does not classify", eval_settings.network,
+        return context_fail(all->ctx, KINDIT_ERROR_ARGUMENT,
+                            "the network %s does not classify: name one that does (--network), or train one "
+                            "(`kindit eval train-features`)",
                             info->name);
+    TRY(open_rows(all, model));
     TRY(file_make_folder(all->ctx, settings.output));
-    TRY(measure_rows(all, model));
+    for (int r = 0; r < all->n_rows; r++) TRY(measure_row(all, &all->rows[r]));
     return write_files(all);
 }
 
@@ -277,6 +307,7 @@ static int activations_run(KinditContext *ctx, int n_positional, char **position
     KinditStatus status = measure(&all, positional[0]);
     progress_finish();
     code = status ? cli_report(ctx, status) : print_rows(&all);
+    for (int r = 0; r < all.n_rows; r++) side_close(&all.rows[r].side);
     looker_close(&all.looker);
     return code;
 }
@@ -284,9 +315,9 @@ static int activations_run(KinditContext *ctx, int n_positional, char **position
 const Command command_eval_activations = {
     .name = "eval activations",
     .summary = "how sure a classifier is of images, real and drawn: the paper's Table 5",
-    .arguments = "MODEL --data DIR --network FILE -o DIR [options]",
-    .examples = "kindit eval activations models/letters.safetensors --plain run --data data/glyphs --network "
-                "NETWORK.safetensors --n 2000 --sampler ddim --steps 25 -o table5",
+    .arguments = "MODEL --data DIR -o DIR [options]",
+    .examples = "kindit eval activations models/letters.safetensors --plain run --data data/glyphs --n 2000 --sampler "
+                "ddim --steps 25 -o table5",
     .notes = "Entropy, variance and kurtosis of the vector of probabilities, averaged over the images: of a data set, "
              "of what "
              "a plain model draws, of what MODEL draws with its tailors, and of what its learngene draws alone "

@@ -148,6 +148,7 @@ static void print_side(const char *name, const Side *side) {
 static void print_classes(const Comparison *comparison, const VisionInfo *info) {
     EvalFigure all[EVAL_FIGURES], own[EVAL_FIGURES];
     const int n = eval_figures(&comparison->result, info, all);
+    bool missing = false;
     printf("\n%-16s %7s", "class", "images");
     for (int i = 0; i < n; i++) printf(" %12s", all[i].key);
     putchar('\n');
@@ -163,9 +164,11 @@ static void print_classes(const Comparison *comparison, const VisionInfo *info) 
                 printf(" %12.5g", own[at].value);
             else
                 printf(" %12s", "-");
+            missing |= at == n_own;
         }
         putchar('\n');
     }
+    if (missing) puts("-: the class has too few samples or reference images for the figure, or none");
 }
 
 static int print_table(const Comparison *comparison) {

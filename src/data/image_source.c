@@ -6,7 +6,7 @@
 
 struct ImageSource {
     char path[1024];
-    int64_t n;
+    int64_t n, chosen; // images; those of them that count, evenly spread
     int n_classes;
     ModelClass *classes; // [n_classes], owned
     int *labels;         // [n], owned, or NULL
@@ -113,16 +113,26 @@ static KinditStatus open_batch_classes(ImageSource *source, KinditContext *ctx) 
     return status;
 }
 
+static KinditStatus read_batch(ImageSource *source, KinditContext *ctx) {
+    KinditStatus status = npz_read(&source->batch, ctx, source->path, "arr_0");
+    if (!status ||
+        !(has_array(source->path, "mu") || has_array(source->path, "sigma") || has_array(source->path, "mu_s")))
+        return status;
+    return context_fail(ctx, KINDIT_ERROR_FORMAT,
+                        "%s: holds statistics where images (arr_0) are wanted; as a reference it needs mu and sigma",
+                        source->path);
+}
+
 static KinditStatus open_batch(ImageSource *source, KinditContext *ctx) {
     char shape[TENSOR_SHAPE_TEXT];
-    TRY(npz_read(&source->batch, ctx, source->path, "arr_0"));
+    TRY(read_batch(source, ctx));
     const Tensor *array = &source->batch.array;
     bool good = array->dtype == DTYPE_U8 && array->n_dims == 4 && (array->shape[3] == 1 || array->shape[3] == 3);
     for (int i = 0; i < 3 && good; i++) good = array->shape[i] > 0 && (i == 0 || array->shape[i] <= IMAGE_MAX_SIDE);
     if (!good)
-        return context_fail(ctx, KINDIT_ERROR_FORMAT, "%s: arr_0: expected uint8 images (N, H, W, 1 or 3), found %s %s",
-                            source->path, dtype_name(array->dtype),
-                            tensor_shape_text(shape, array->n_dims, array->shape));
+        return context_fail(ctx, KINDIT_ERROR_FORMAT,
+                            "%s: arr_0: expected at least one uint8 image (N, H, W, 1 or 3), found %s %s", source->path,
+                            dtype_name(array->dtype), tensor_shape_text(shape, array->n_dims, array->shape));
     source->n = array->shape[0];
     source->height = (int)array->shape[1];
     source->width = (int)array->shape[2];
@@ -190,12 +200,35 @@ static KinditStatus open_any(ImageSource *source, KinditContext *ctx, const char
 KinditStatus image_source_open(ImageSource **out, KinditContext *ctx, const char *path, SourceSplit split) {
     TRY(memory_alloc(ctx, 1, sizeof **out, out));
     KinditStatus status = open_any(*out, ctx, path, split);
+    (*out)->chosen = (*out)->n;
     if (status) image_source_close(out);
     return status;
 }
 
 int64_t image_source_count(const ImageSource *source) {
-    return source->n;
+    return source->chosen;
+}
+
+KinditStatus image_source_choose(ImageSource *source, KinditContext *ctx, int64_t n) {
+    if (n < 1 || n > source->n)
+        return context_fail(ctx, KINDIT_ERROR_ARGUMENT, "%s: has %lld images, and %lld are asked for", source->path,
+                            (long long)source->n, (long long)n);
+    source->chosen = n;
+    return KINDIT_OK;
+}
+
+// Which of all images is the i-th that counts.
+static int64_t place_of(const ImageSource *source, int64_t i) {
+    const int64_t whole = source->n / source->chosen, rest = source->n % source->chosen;
+    return i * whole + i * rest / source->chosen;
+}
+
+void image_source_name(const ImageSource *source, int64_t i, char out[IMAGE_SOURCE_NAME_SIZE]) {
+    const int64_t at = place_of(source, i);
+    if (source->pixels)
+        snprintf(out, IMAGE_SOURCE_NAME_SIZE, "%s: image %lld", source->path, (long long)at);
+    else
+        snprintf(out, IMAGE_SOURCE_NAME_SIZE, "%s", source->files.paths[at]);
 }
 
 const ModelClass *image_source_classes(const ImageSource *source, int *n) {
@@ -204,18 +237,19 @@ const ModelClass *image_source_classes(const ImageSource *source, int *n) {
 }
 
 int image_source_label(const ImageSource *source, int64_t i) {
-    return source->labels ? source->labels[i] : -1;
+    return source->labels ? source->labels[place_of(source, i)] : -1;
 }
 
 KinditStatus image_source_read(const ImageSource *source, KinditContext *ctx, int64_t i, Image *out) {
+    const int64_t at = place_of(source, i);
     *out = (Image){0};
     if (source->pixels) {
         TRY(image_alloc(out, ctx, source->width, source->height, source->channels));
         const size_t size = (size_t)source->width * (size_t)source->height * (size_t)source->channels;
-        memcpy(out->pixels, source->pixels + (size_t)i * size, size);
+        memcpy(out->pixels, source->pixels + (size_t)at * size, size);
         return KINDIT_OK;
     }
-    TRY(image_read(out, ctx, source->files.paths[i]));
+    TRY(image_read(out, ctx, source->files.paths[at]));
     KinditStatus status = out->channels == 4 ? image_convert(out, ctx, 3, 0) : KINDIT_OK;
     if (status) image_close(out);
     return status;

@@ -19,6 +19,12 @@ KinditStatus image_source_open(ImageSource **out, KinditContext *ctx, const char
 void image_source_close(ImageSource **source);
 
 int64_t image_source_count(const ImageSource *source);
+// n of its images, evenly spread, are all that count from now on: images often come class after class, and the first n
+// would be of few. An argument error when it has fewer.
+KinditStatus image_source_choose(ImageSource *source, KinditContext *ctx, int64_t n);
+// What to call image i in a message: its file, or its place in the array.
+enum { IMAGE_SOURCE_NAME_SIZE = 1064 };
+void image_source_name(const ImageSource *source, int64_t i, char out[IMAGE_SOURCE_NAME_SIZE]);
 // The classes that images can be of; *n 0: the images have none. Valid while the source is.
 const ModelClass *image_source_classes(const ImageSource *source, int *n);
 int image_source_label(const ImageSource *source, int64_t i); // index into the classes, -1 without any
@@ -27,8 +33,8 @@ int image_source_label(const ImageSource *source, int64_t i); // index into the 
 // read at once, each with a context of its own for the message.
 KinditStatus image_source_read(const ImageSource *source, KinditContext *ctx, int64_t i, Image *out);
 
-// What names the images in records: SHA-256 of the pixels of an array, or of the names and contents of files. Reads
-// everything.
+// What names the images in records: SHA-256 of the pixels of an array, or of the names and contents of files. Of all,
+// chosen or not; reads everything.
 KinditStatus image_source_hash(const ImageSource *source, KinditContext *ctx, char out[65]);
 
 #endif

@@ -2,8 +2,16 @@
 
 #include <string.h>
 
+static KinditStatus read_array(Npy *out, KinditContext *ctx, const char *path, const char *name) {
+    KinditStatus status = npz_read(out, ctx, path, name);
+    return status
+               ? context_fail(ctx, status, "%s; wanted are arr_0, arr_1 and class_ids, as `kindit sample` writes them",
+                              kindit_context_message(ctx))
+               : KINDIT_OK;
+}
+
 static KinditStatus read_images(SampleBatch *batch, KinditContext *ctx, const char *path, const Dataset *dataset) {
-    TRY(npz_read(&batch->images, ctx, path, "arr_0"));
+    TRY(read_array(&batch->images, ctx, path, "arr_0"));
     const Tensor *array = &batch->images.array;
     if (array->dtype != DTYPE_U8 || array->n_dims != 4)
         return context_fail(ctx, KINDIT_ERROR_FORMAT,
@@ -55,8 +63,8 @@ KinditStatus sample_batch_open(SampleBatch *out, KinditContext *ctx, const char 
     Npy labels = {0}, ids = {0};
     *out = (SampleBatch){0};
     KinditStatus status = read_images(out, ctx, path, dataset);
-    if (!status) status = npz_read(&labels, ctx, path, "arr_1");
-    if (!status) status = npz_read(&ids, ctx, path, "class_ids");
+    if (!status) status = read_array(&labels, ctx, path, "arr_1");
+    if (!status) status = read_array(&ids, ctx, path, "class_ids");
     if (!status) status = map_labels(out, ctx, path, &labels.array, &ids.array, dataset);
     npy_close(&labels);
     npy_close(&ids);

@@ -135,6 +135,27 @@ static KinditStatus measure_score(Evaluation *out, KinditContext *ctx, const Eva
     return status;
 }
 
+// How many classes the images of a part are of.
+static KinditStatus count_classes(int *out, KinditContext *ctx, const EvaluatePart *part) {
+    int largest = -1;
+    bool *seen;
+    *out = 0;
+    if (!part->set) return KINDIT_OK;
+    for (int64_t i = 0; i < part->n; i++) {
+        const int label = feature_set_label(part->set, image_of(part, i));
+        if (label > largest) largest = label;
+    }
+    TRY(memory_alloc(ctx, (size_t)(largest + 1), sizeof *seen, &seen));
+    for (int64_t i = 0; i < part->n; i++) {
+        const int label = feature_set_label(part->set, image_of(part, i));
+        if (label < 0 || seen[label]) continue;
+        seen[label] = true;
+        ++*out;
+    }
+    memory_free(&seen);
+    return KINDIT_OK;
+}
+
 static KinditStatus measure_probability(ProbabilityStatistics *out, KinditContext *ctx, const EvaluatePart *samples) {
     FeatureRows rows;
     TRY(feature_set_rows(&rows, samples->set, FEATURE_LOGITS, samples->order, samples->n));
@@ -154,6 +175,8 @@ KinditStatus evaluate(Evaluation *out, KinditContext *ctx, Engine *engine, const
         out->n_reference = request->statistics->features.n;
     out->n_features = feature_set_width(request->samples.set, FEATURE_POOLED);
     out->n_spatial = feature_set_width(request->samples.set, FEATURE_SPATIAL);
+    TRY(count_classes(&out->n_classes[0], ctx, &request->samples));
+    TRY(count_classes(&out->n_classes[1], ctx, &request->reference));
     if (request->metrics & METRIC_FRECHET) TRY(measure_frechet(&out->frechet, ctx, request, FEATURE_POOLED));
     if (request->metrics & METRIC_SPATIAL) TRY(measure_frechet(&out->spatial, ctx, request, FEATURE_SPATIAL));
     if (request->metrics & METRIC_SCORE) TRY(measure_score(out, ctx, request));
@@ -177,32 +200,61 @@ __attribute__((format(printf, 2, 3))) static void say(Limits *limits, const char
     va_end(arguments);
 }
 
-static void say_ranks(Limits *limits, const FrechetResult *result, const char *name, int d, int64_t n_samples,
-                      int64_t n_reference) {
-    const char *const which[2] = {"samples", "reference images"};
-    const int64_t n[2] = {n_samples, n_reference};
+// Are there too few images for a covariance of full rank? Where a file does not say of how many it is, the other side
+// tells: features that depend on each other do so in both.
+static bool has_few(const FrechetResult *result, int d, const int64_t n[2], int side) {
+    return n[side] ? n[side] <= d : result->rank[side] < result->rank[1 - side];
+}
+
+bool evaluate_is_biased(const Evaluation *evaluation) {
+    const int64_t n[2] = {evaluation->n_samples, evaluation->n_reference};
+    bool biased = false;
     for (int s = 0; s < 2; s++) {
-        if (result->rank[s] == 0)
-            say(limits, "%s: all %s are alike to the network: their covariance is 0.", name, which[s]);
-        else if (result->rank[s] < d && n[s] && n[s] <= d)
-            say(limits,
-                "%s: %lld %s for %d features: the covariance has rank %d, and the distance is biased upwards; compare "
-                "at equal numbers only.",
-                name, (long long)n[s], which[s], d, result->rank[s]);
-        else if (result->rank[s] < d)
-            say(limits, "%s: the covariance of the %s has rank %d of %d: features depend on each other.", name,
-                which[s], result->rank[s], d);
+        if (evaluation->metrics & METRIC_FRECHET) biased |= has_few(&evaluation->frechet, evaluation->n_features, n, s);
+        if (evaluation->metrics & METRIC_SPATIAL) biased |= has_few(&evaluation->spatial, evaluation->n_spatial, n, s);
     }
+    return biased;
+}
+
+static void say_rank(Limits *limits, const FrechetResult *result, const char *name, int d, const int64_t n[2], int s) {
+    const char *const which[2] = {"samples", "reference images"};
+    const int rank = result->rank[s], other = result->rank[1 - s];
+    if (rank == 0)
+        say(limits, "%s: all %s are alike to the network: their covariance is 0.", name, which[s]);
+    else if (n[s] && has_few(result, d, n, s))
+        say(limits,
+            "%s: %lld %s for %d features: the covariance has rank %d, and the distance is biased upwards; compare at "
+            "equal numbers only.",
+            name, (long long)n[s], which[s], d, rank);
+    else if (rank < other)
+        say(limits, "%s: the covariance of the %s has rank %d, that of the %s %d: %s.", name, which[s], rank,
+            which[1 - s], other,
+            n[s] ? "many of them are alike" : "of too few images, so that the distance is biased upwards");
+}
+
+static void say_ranks(Limits *limits, const FrechetResult *result, const char *name, int d,
+                      const Evaluation *evaluation) {
+    const int64_t n[2] = {evaluation->n_samples, evaluation->n_reference};
+    for (int s = 0; s < 2; s++) say_rank(limits, result, name, d, n, s);
+}
+
+static void say_classes(Limits *limits, const Evaluation *evaluation) {
+    const int *n = evaluation->n_classes;
+    if (n[0] && n[1] && n[0] != n[1])
+        say(limits,
+            "classes: %d among the samples, %d among the reference images; what compares them measures that too.", n[0],
+            n[1]);
+    if ((evaluation->metrics & METRIC_SCORE) && n[0] == 1)
+        say(limits, "Inception Score: all samples are of one class, and it rewards many.");
 }
 
 int evaluate_limits(const Evaluation *evaluation, char out[EVALUATE_LIMITS][EVALUATE_LIMIT_SIZE]) {
     Limits limits = {out, 0};
     if (evaluation->metrics & METRIC_FRECHET)
-        say_ranks(&limits, &evaluation->frechet, "Frechet distance", evaluation->n_features, evaluation->n_samples,
-                  evaluation->n_reference);
+        say_ranks(&limits, &evaluation->frechet, "Frechet distance", evaluation->n_features, evaluation);
     if (evaluation->metrics & METRIC_SPATIAL)
-        say_ranks(&limits, &evaluation->spatial, "sFID", evaluation->n_spatial, evaluation->n_samples,
-                  evaluation->n_reference);
+        say_ranks(&limits, &evaluation->spatial, "sFID", evaluation->n_spatial, evaluation);
+    say_classes(&limits, evaluation);
     if ((evaluation->metrics & METRIC_SCORE) && evaluation->dealt)
         say(&limits, "Inception Score: the images come class after class, so they were dealt out to the %lld parts.",
             (long long)evaluation->score.n_splits);

@@ -43,6 +43,7 @@ typedef struct Evaluation {
     unsigned metrics;               // of which the fields below are filled
     int64_t n_samples, n_reference; // n_reference 0: a statistics file that does not say
     int n_features, n_spatial;
+    int n_classes[2]; // that samples and reference images are of; 0: of none, or nothing says so
     FrechetResult frechet, spatial;
     InceptionScore score;
     bool dealt; // images that came class after class were dealt out to the parts
@@ -53,6 +54,9 @@ typedef struct Evaluation {
 // An argument error names a metric that is asked for and cannot be had.
 KinditStatus evaluate_check(KinditContext *ctx, const EvaluateRequest *request);
 KinditStatus evaluate(Evaluation *out, KinditContext *ctx, Engine *engine, const EvaluateRequest *request);
+
+// Is a distance too large, for want of images on a side? Features that depend on each other do no such thing.
+bool evaluate_is_biased(const Evaluation *evaluation);
 
 enum { EVALUATE_LIMITS = 8, EVALUATE_LIMIT_SIZE = 256 };
 // What must be said beside the figures, a sentence each; returns how many.

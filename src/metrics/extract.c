@@ -45,28 +45,35 @@ static KinditStatus report(FeatureSet *set, KinditContext *ctx, const char *task
 
 // ---- images that exist ---------------------------------------------------------------------------------------------
 
+static KinditStatus prepare_from(const Extractor *extractor, KinditContext *ctx, const ImageSource *source, int64_t i,
+                                 int at) {
+    char name[IMAGE_SOURCE_NAME_SIZE];
+    Image image;
+    TRY(image_source_read(source, ctx, i, &image));
+    KinditStatus status = prepare(extractor, ctx, &image, at);
+    image_close(&image);
+    if (!status) return KINDIT_OK;
+    image_source_name(source, i, name);
+    return context_prefix(ctx, status, name);
+}
+
 // A context is one thread's: each image keeps its own message.
 static KinditStatus prepare_batch(const Extractor *extractor, const ImageSource *source, int64_t first, int n) {
     KinditContext contexts[EXTRACT_BATCH];
     KinditStatus statuses[EXTRACT_BATCH];
 #pragma omp parallel for num_threads(engine_threads(extractor->engine)) schedule(dynamic)
     for (int i = 0; i < n; i++) {
-        Image image;
         contexts[i] = (KinditContext){0};
-        statuses[i] = image_source_read(source, &contexts[i], first + i, &image);
-        if (!statuses[i]) statuses[i] = prepare(extractor, &contexts[i], &image, i);
-        image_close(&image);
+        statuses[i] = prepare_from(extractor, &contexts[i], source, first + i, i);
     }
     for (int i = 0; i < n; i++)
-        if (statuses[i])
-            return context_fail(extractor->ctx, statuses[i], "image %lld: %s", (long long)first + i,
-                                kindit_context_message(&contexts[i]));
+        if (statuses[i]) return context_fail(extractor->ctx, statuses[i], "%s", kindit_context_message(&contexts[i]));
     return KINDIT_OK;
 }
 
-KinditStatus extract_source(FeatureSet *set, Extractor *extractor, const ImageSource *source, int64_t n,
-                            const char *task) {
+KinditStatus extract_source(FeatureSet *set, Extractor *extractor, const ImageSource *source, const char *task) {
     const double start = clock_seconds();
+    const int64_t n = image_source_count(source);
     int labels[EXTRACT_BATCH];
     while (feature_set_count(set) < n) {
         const int64_t first = feature_set_count(set);
@@ -115,9 +122,6 @@ static KinditStatus open_drawn(Drawn *out, KinditContext *ctx, const ExtractDraw
     const DitConfig *config = &drawing->model->dit->config;
     const size_t batch = (size_t)drawing->sampler.batch;
     *out = (Drawn){.ctx = ctx, .drawing = drawing};
-    if (config->channels != 1 && config->channels != 3)
-        return context_fail(ctx, KINDIT_ERROR_UNSUPPORTED,
-                            "the model draws latents of %d channels, which no network looks at", config->channels);
     out->size = (size_t)config->image_size * (size_t)config->image_size * (size_t)config->channels;
     KinditStatus status = memory_alloc(ctx, (size_t)drawing->n, sizeof *out->labels, &out->labels);
     if (!status) status = memory_alloc(ctx, batch, sizeof *out->model_labels, &out->model_labels);

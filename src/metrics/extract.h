@@ -23,10 +23,9 @@ KinditStatus extractor_open(Extractor *out, KinditContext *ctx, Engine *engine, 
                             VisionProfile profile, const int widths[FEATURE_KINDS]);
 void extractor_close(Extractor *extractor);
 
-// Adds the images of the source that the set does not have yet, up to image n - 1. Cancelled, it saves what it has and
-// fails with KINDIT_CANCELLED. Progress under the name `task`.
-KinditStatus extract_source(FeatureSet *set, Extractor *extractor, const ImageSource *source, int64_t n,
-                            const char *task);
+// Adds the images of the source that the set does not have yet. Cancelled, it saves what it has and fails with
+// KINDIT_CANCELLED. Progress under the name `task`.
+KinditStatus extract_source(FeatureSet *set, Extractor *extractor, const ImageSource *source, const char *task);
 
 // Images drawn and measured without being written. Image i of a run of n depends on the seed, i and n alone; classes
 // take turns, 8 images each, and have n / K images or one more. `labels` of the set are indices into `classes`.

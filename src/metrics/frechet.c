@@ -24,9 +24,22 @@ static KinditStatus check(KinditContext *ctx, const Statistics *statistics, cons
     return KINDIT_OK;
 }
 
+// A variance that the rounding of features, which are floats, leaves of none.
+static double float_noise(const Statistics *s) {
+    double largest = 0;
+    for (size_t i = 0; i < (size_t)s->d; i++) {
+        const double square = s->mean[i] * s->mean[i] + s->covariance[i * (size_t)s->d + i];
+        if (square > largest) largest = square;
+    }
+    return (double)FLT_EPSILON * FLT_EPSILON * largest;
+}
+
 // Rising eigenvalues of what shall be a covariance: its rank, and what is below 0 set to it.
-static KinditStatus clean_eigenvalues(KinditContext *ctx, int d, double *values, const char *which, int *rank) {
+static KinditStatus clean_eigenvalues(KinditContext *ctx, const Statistics *s, double *values, const char *which,
+                                      int *rank) {
+    const int d = s->d;
     const double limit = rounding(d, values[d - 1]);
+    const double nothing = fmax((double)d * DBL_EPSILON * values[d - 1], float_noise(s));
     if (values[0] < -limit || values[d - 1] < 0)
         return context_fail(ctx, KINDIT_ERROR_NUMERIC,
                             "statistics of the %s: no covariance, for its smallest eigenvalue is %g (the largest %g)",
@@ -34,7 +47,7 @@ static KinditStatus clean_eigenvalues(KinditContext *ctx, int d, double *values,
     *rank = 0;
     for (int i = 0; i < d; i++) {
         if (values[i] < 0) values[i] = 0;
-        *rank += values[i] > (double)d * DBL_EPSILON * values[d - 1];
+        *rank += values[i] > nothing;
     }
     return KINDIT_OK;
 }
@@ -44,7 +57,7 @@ static KinditStatus take_root(KinditContext *ctx, const Statistics *s, double *r
     const size_t d = (size_t)s->d;
     memcpy(root, s->covariance, d * d * sizeof *root);
     TRY(symmetric_eigen(ctx, s->d, root, values));
-    TRY(clean_eigenvalues(ctx, s->d, values, "first set", rank));
+    TRY(clean_eigenvalues(ctx, s, values, "samples", rank));
     for (size_t k = 0; k < d; k++)
         for (size_t i = 0; i < d; i++) root[k * d + i] *= sqrt(values[k]);
     return KINDIT_OK;
@@ -65,7 +78,7 @@ static KinditStatus measure(FrechetResult *out, KinditContext *ctx, const Statis
     TRY(symmetric_sandwich(ctx, d, root, b->covariance, product));
     memcpy(root, b->covariance, (size_t)d * (size_t)d * sizeof *root);
     TRY(symmetric_eigenvalues(ctx, d, root, values));
-    TRY(clean_eigenvalues(ctx, d, values, "second set", &out->rank[1]));
+    TRY(clean_eigenvalues(ctx, b, values, "reference", &out->rank[1]));
     TRY(symmetric_eigenvalues(ctx, d, product, values));
     for (int i = 0; i < d; i++)
         if (values[i] > 0) roots += sqrt(values[i]);
@@ -81,8 +94,8 @@ KinditStatus frechet_distance(FrechetResult *out, KinditContext *ctx, const Stat
     if (a->d != b->d)
         return context_fail(ctx, KINDIT_ERROR_ARGUMENT,
                             "the sets have %d and %d features: both must come from the same network", a->d, b->d);
-    TRY(check(ctx, a, "first set"));
-    TRY(check(ctx, b, "second set"));
+    TRY(check(ctx, a, "samples"));
+    TRY(check(ctx, b, "reference"));
     const size_t d = (size_t)a->d;
     KinditStatus status = memory_alloc(ctx, d, d * sizeof *root, &root);
     if (!status) status = memory_alloc(ctx, d, d * sizeof *product, &product);

@@ -30,6 +30,22 @@ void looker_close(Looker *looker) {
     engine_close(&looker->engine);
 }
 
+// ---- shapes --------------------------------------------------------------------------------------------------------
+
+// What the network cannot read is said before anything is drawn: of a model what it draws, of images the first of them.
+static KinditStatus check_shape(const Side *side, const Looker *looker, int width, int height, int channels) {
+    const VisionInfo *info = vision_info(looker->network);
+    const bool size = looker->profile != PROFILE_NATIVE || (width == info->input_size && height == info->input_size);
+    const bool colour = channels <= info->channels;
+    if (size && colour) return KINDIT_OK;
+    return context_fail(looker->ctx, KINDIT_ERROR_ARGUMENT,
+                        "%s: %d x %d pixels, %s, but the network %s reads %d x %d, %s: name another (--network), train "
+                        "one for such images (`kindit eval train-features`)%s",
+                        side->path, width, height, channels == 1 ? "grey" : "in colour", info->name, info->input_size,
+                        info->input_size, info->channels == 1 ? "grey" : "in colour",
+                        colour ? ", or have them resized (--profile pytorch-fid)" : "");
+}
+
 // ---- models --------------------------------------------------------------------------------------------------------
 
 static bool holds(const char *folder, const char *name) {
@@ -83,6 +99,12 @@ static KinditStatus open_model(Side *side, const Looker *looker, const KinditSam
     if (side->n > INT32_MAX) return context_fail(ctx, KINDIT_ERROR_ARGUMENT, "--n %lld: too many", (long long)side->n);
     TRY(hash_model(side->hash, ctx, side->path));
     TRY(model_open(&side->model, ctx, looker->engine, side->path, settings->classes));
+    const DitConfig *config = &side->model->dit->config;
+    if (config->channels != 1 && config->channels != 3)
+        return context_fail(ctx, KINDIT_ERROR_UNSUPPORTED,
+                            "%s: draws latents of %d channels, which no network looks at", side->path,
+                            config->channels);
+    TRY(check_shape(side, looker, config->image_size, config->image_size, config->channels));
     TRY(choose_classes(side, ctx));
     snprintf(side->what, sizeof side->what, "%lld images drawn, %d classes, %s %d steps, cfg %g, seed %llu%s",
              (long long)side->n, side->n_classes, settings->sampler == KINDIT_DDIM ? "ddim" : "ddpm", settings->steps,
@@ -100,8 +122,10 @@ static KinditStatus open_statistics(Side *side, KinditContext *ctx) {
     file_unmap(&map);
     side->has_statistics = !status;
     side->n = side->statistics.features.n;
-    snprintf(side->what, sizeof side->what, "statistics of %d features%s", side->statistics.features.d,
-             side->statistics.spatial.d ? ", and of spatial ones" : "");
+    char images[64] = "an unknown number of images";
+    if (side->n) snprintf(images, sizeof images, "%lld images", (long long)side->n);
+    snprintf(side->what, sizeof side->what, "statistics of %s, %d features%s", images, side->statistics.features.d,
+             side->statistics.spatial.d ? ", and spatial ones" : "");
     return status;
 }
 
@@ -112,14 +136,20 @@ static KinditStatus check_width(const Side *side, const Looker *looker, int foun
                         what, vision_info(looker->network)->name, expected);
 }
 
+static KinditStatus check_first(const Side *side, const Looker *looker) {
+    Image image;
+    TRY(image_source_read(side->source, looker->ctx, 0, &image));
+    KinditStatus status = check_shape(side, looker, image.width, image.height, image.channels);
+    image_close(&image);
+    return status;
+}
+
 static KinditStatus open_images(Side *side, const Looker *looker, SourceSplit split, int64_t n) {
     KinditContext *ctx = looker->ctx;
     TRY(image_source_open(&side->source, ctx, side->path, split));
-    const int64_t found = image_source_count(side->source);
-    if (n > found)
-        return context_fail(ctx, KINDIT_ERROR_ARGUMENT, "%s: has %lld images, and --n asks for %lld", side->path,
-                            (long long)found, (long long)n);
-    side->n = n ? n : found;
+    if (n) TRY(image_source_choose(side->source, ctx, n));
+    TRY(check_first(side, looker));
+    side->n = image_source_count(side->source);
     side->classes = image_source_classes(side->source, &side->n_classes);
     snprintf(side->what, sizeof side->what, "%lld images, %d classes", (long long)side->n, side->n_classes);
     return image_source_hash(side->source, ctx, side->hash);
@@ -236,7 +266,7 @@ static KinditStatus extract(Side *side, const Looker *looker, const char *task) 
     TRY(extractor_open(&extractor, looker->ctx, looker->engine, looker->network, looker->profile, looker->widths));
     const ExtractDrawing drawing = side_drawing(side);
     KinditStatus status = side->model ? extract_drawing(side->set, &extractor, &drawing, task)
-                                      : extract_source(side->set, &extractor, side->source, side->n, task);
+                                      : extract_source(side->set, &extractor, side->source, task);
     extractor_close(&extractor);
     return status;
 }

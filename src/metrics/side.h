@@ -39,8 +39,9 @@ typedef struct Side {
     FeatureSet *set;     // of those images that were looked at so far; all of them after side_extract
 } Side;
 
-// A model (a file or folder of one), with the settings of its drawing, or images. n: images to measure, 0 for all there
-// are (of a model: 5000). split: of a data set.
+// A model (a file or folder of one), with the settings of its drawing, or images. n: images to measure, evenly spread
+// over those that there are, or 0 for all (of a model: 5000). split: of a data set. An argument error when the network
+// cannot read images of that size or colour.
 KinditStatus side_open(Side *out, const Looker *looker, const char *path, const KinditSampleSettings *drawing,
                        SourceSplit split, int64_t n);
 // Images, all of them, or statistics, which must be of as many features as the network has.

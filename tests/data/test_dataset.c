@@ -244,6 +244,9 @@ static void test_sample_batch(void **state) {
     labels[0] = 3;
     assert_ok(ctx, npz_write(ctx, path, arrays, 3));
     assert_fails(ctx, sample_batch_open(&batch, ctx, path, dataset), KINDIT_ERROR_FORMAT, "found 3");
+    assert_ok(ctx, npz_write(ctx, path, arrays, 2));
+    assert_fails(ctx, sample_batch_open(&batch, ctx, path, dataset), KINDIT_ERROR_FORMAT,
+                 "no array \"class_ids\"; wanted are arr_0, arr_1 and class_ids");
     arrays[0] = tensor("arr_0", DTYPE_U8, 4, (int64_t[]){1, SIDE, SIDE, 2}, pixels);
     assert_ok(ctx, npz_write(ctx, path, arrays, 3));
     assert_fails(ctx, sample_batch_open(&batch, ctx, path, dataset), KINDIT_ERROR_FORMAT, "do not match");

@@ -25,7 +25,7 @@ static void check_image(Scratch *scratch, const ImageSource *source, int64_t i, 
 static void test_folder(void **state) {
     Scratch *scratch = *state;
     ImageSource *source;
-    char hash[2][65];
+    char hash[2][65], name[IMAGE_SOURCE_NAME_SIZE];
     int n;
     assert_ok(scratch->ctx, file_make_folder(scratch->ctx, scratch_path(scratch, "f/b")));
     assert_ok(scratch->ctx, file_make_folder(scratch->ctx, scratch_path(scratch, "f/a c")));
@@ -42,6 +42,8 @@ static void test_folder(void **state) {
     check_image(scratch, source, 0, 3, 255);
     check_image(scratch, source, 1, 1, 20);
     check_image(scratch, source, 2, 3, 10);
+    image_source_name(source, 1, name);
+    assert_string_equal(name, scratch_path(scratch, "f/b/0.png"));
     assert_int_equal(image_source_label(source, 0), 0);
     assert_int_equal(image_source_label(source, 2), 1);
     assert_ok(scratch->ctx, image_source_hash(source, scratch->ctx, hash[0]));
@@ -96,7 +98,45 @@ static void test_batch(void **state) {
     write_batch(scratch, "batch.npz", 0, 2, 1);
     assert_fails(scratch->ctx,
                  image_source_open(&source, scratch->ctx, scratch_path(scratch, "batch.npz"), SOURCE_TRAIN),
-                 KINDIT_ERROR_FORMAT, "expected uint8 images (N, H, W, 1 or 3), found U8 (2, 2, 3, 2)");
+                 KINDIT_ERROR_FORMAT, "expected at least one uint8 image (N, H, W, 1 or 3), found U8 (2, 2, 3, 2)");
+}
+
+// Statistics are no images, whole or not.
+static void test_statistics(void **state) {
+    Scratch *scratch = *state;
+    ImageSource *source;
+    const char *const names[3] = {"mu", "sigma", "mu_s"};
+    const float values[1] = {0};
+    for (int i = 0; i < 3; i++) {
+        const Tensor array = {.name = names[i], .dtype = DTYPE_F32, .n_dims = 1, .shape = {1}, .data = values};
+        const char *path = scratch_path(scratch, "statistics.npz");
+        assert_ok(scratch->ctx, npz_write(scratch->ctx, path, &array, 1));
+        assert_fails(scratch->ctx, image_source_open(&source, scratch->ctx, path, SOURCE_TRAIN), KINDIT_ERROR_FORMAT,
+                     "holds statistics where images");
+    }
+}
+
+// 7 of 15 images that come class after class: each class has its share, in order, none twice.
+static void test_choose(void **state) {
+    Scratch *scratch = *state;
+    ImageSource *source;
+    char name[IMAGE_SOURCE_NAME_SIZE], expected[IMAGE_SOURCE_NAME_SIZE];
+    const int64_t places[7] = {0, 2, 4, 6, 8, 10, 12}; // floor(15 i / 7)
+    int n_of[3] = {0};
+    tiny_dataset_write(scratch->ctx, scratch_path(scratch, "set"), 3, 5, 4, 1);
+    assert_ok(scratch->ctx, image_source_open(&source, scratch->ctx, scratch_path(scratch, "set"), SOURCE_TRAIN));
+    assert_fails(scratch->ctx, image_source_choose(source, scratch->ctx, 16), KINDIT_ERROR_ARGUMENT,
+                 "has 15 images, and 16 are asked for");
+    assert_ok(scratch->ctx, image_source_choose(source, scratch->ctx, 7));
+    assert_int_equal(image_source_count(source), 7);
+    for (int64_t i = 0; i < 7; i++) {
+        n_of[image_source_label(source, i)]++;
+        image_source_name(source, i, name);
+        snprintf(expected, sizeof expected, "%s: image %lld", scratch_path(scratch, "set"), (long long)places[i]);
+        assert_string_equal(name, expected);
+    }
+    for (int c = 0; c < 3; c++) assert_in_range(n_of[c], 2, 3);
+    image_source_close(&source);
 }
 
 static void test_dataset(void **state) {
@@ -138,10 +178,8 @@ static void test_nothing_to_read(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        scratch_test(test_folder),
-        scratch_test(test_batch),
-        scratch_test(test_dataset),
-        scratch_test(test_nothing_to_read),
+        scratch_test(test_folder), scratch_test(test_batch),   scratch_test(test_statistics),
+        scratch_test(test_choose), scratch_test(test_dataset), scratch_test(test_nothing_to_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

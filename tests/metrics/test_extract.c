@@ -103,13 +103,13 @@ static void test_goes_on_where_it_was(void **state) {
     fixture_open(&f, scratch, write_batch(scratch, "images.npz", n, false, 1));
     snprintf(folder, sizeof folder, "%s", scratch_path(scratch, "cache/features"));
     assert_ok(f.ctx, feature_set_open(&memory, f.ctx, widths, NULL, "recipe"));
-    assert_ok(f.ctx, extract_source(memory, &f.extractor, f.source, n, "test"));
+    assert_ok(f.ctx, extract_source(memory, &f.extractor, f.source, "test"));
     f.ctx->settings.cancelled = cancel_later;
     KinditStatus status = KINDIT_CANCELLED;
     for (int round = 1; status == KINDIT_CANCELLED; round++) {
         polls_left = 2 * round;
         assert_ok(f.ctx, feature_set_open(&parts, f.ctx, widths, folder, "recipe"));
-        status = extract_source(parts, &f.extractor, f.source, n, "test");
+        status = extract_source(parts, &f.extractor, f.source, "test");
         if (status) feature_set_close(&parts);
         assert_true(round < 20);
     }
@@ -155,8 +155,8 @@ static void test_all_metrics(void **state) {
     fixture_open(&g, scratch, write_batch(scratch, "reference.npz", 300, false, 3));
     assert_ok(f.ctx, feature_set_open(&samples, f.ctx, widths, NULL, ""));
     assert_ok(f.ctx, feature_set_open(&reference, f.ctx, widths, NULL, ""));
-    assert_ok(f.ctx, extract_source(samples, &f.extractor, f.source, 200, "test"));
-    assert_ok(f.ctx, extract_source(reference, &g.extractor, g.source, 300, "test"));
+    assert_ok(f.ctx, extract_source(samples, &f.extractor, f.source, "test"));
+    assert_ok(f.ctx, extract_source(reference, &g.extractor, g.source, "test"));
     EvaluateRequest request = request_of(samples, reference);
     assert_int_equal(request.metrics, 31);
     assert_ok(f.ctx, evaluate(&found, f.ctx, f.engine, &request));
@@ -204,7 +204,7 @@ static void test_parts_and_limits(void **state) {
     int64_t order[4] = {17, 3, 40, 41};
     fixture_open(&f, scratch, write_batch(scratch, "images.npz", 64, false, 4));
     assert_ok(f.ctx, feature_set_open(&set, f.ctx, widths, NULL, ""));
-    assert_ok(f.ctx, extract_source(set, &f.extractor, f.source, 64, "test"));
+    assert_ok(f.ctx, extract_source(set, &f.extractor, f.source, "test"));
     EvaluateRequest request = request_of(set, set);
     request.samples = (EvaluatePart){set, order, 4};
     assert_ok(f.ctx, evaluate(&found, f.ctx, f.engine, &request));
