@@ -127,11 +127,14 @@ TARGET_AMX ENGINE_INLINE void block(bool integers, bool down, bool across, int s
 
 TARGET_AMX ENGINE_INLINE void multiply(bool integers, int m, int n, int steps, const char *A, size_t a, const char *B,
                                        size_t b, char *C, size_t c, bool accumulate) {
-    int rows = 2 * TILE, columns = 2 * TILE; // as configured
+    bool partial = false;
     for (int j = 0; j < n; j += 2 * TILE) {
         for (int i = 0; i < m; i += 2 * TILE) {
             const int high = tile_min(2 * TILE, m - i), wide = tile_min(2 * TILE, n - j);
-            if (high != rows || wide != columns) use_tiles(rows = high, columns = wide);
+            const bool whole = high % TILE == 0 && wide % TILE == 0; // whole tiles are as configured, even if fewer
+            if (!whole) use_tiles(high, wide);
+            if (whole && partial) use_tiles(2 * TILE, 2 * TILE);
+            partial = !whole;
             const char *x = A + (size_t)i * a, *panel = B + 4 * (size_t)j;
             char *y = C + (size_t)i * c + 4 * (size_t)j;
             if (high > TILE && wide > TILE) {
@@ -145,7 +148,7 @@ TARGET_AMX ENGINE_INLINE void multiply(bool integers, int m, int n, int steps, c
             }
         }
     }
-    if (rows != 2 * TILE || columns != 2 * TILE) use_tiles(2 * TILE, 2 * TILE);
+    if (partial) use_tiles(2 * TILE, 2 * TILE);
 }
 
 TARGET_AMX void amx_multiply_bf16(int m, int n, int steps, const void *A, int a, const void *B, int ldb, float *C,
