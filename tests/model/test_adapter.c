@@ -220,8 +220,7 @@ static void test_start(void **state) {
         assert_ok(f.ctx, k->base->merge(k, f.ctx, shared, NULL, W + n));
         for (int j = 0; j < n; j++) {
             const double moved = fabs(W[j] - W[n + j]);
-            if (moved > 1e-7)
-                fail_msg("%s (%d): W[%d] moves by %g", adapter_name(adapters[i].kind), i, j, moved);
+            if (moved > 1e-7) fail_msg("%s (%d): W[%d] moves by %g", adapter_name(adapters[i].kind), i, j, moved);
         }
         free(shared);
         free(W);
