@@ -10,14 +10,15 @@
 
 enum {
     TILE_HEIGHT = 384, // most rows and columns of G that one work item sums
-    TILE_WIDTH = 192,
-    STEP = 64,       // rows of L and X that one kernel call sums ...
-    LEFT = 96,       // ... and rows ...
-    BF16_ROWS = 256, // (of bf16 so many rows: a tile of G is read and written once for each)
-    COLUMNS = 32,    // ... and columns of G: these, L's and G's share the first-level cache
-    PART_ROWS = 512, // fewest rows in a part
-    WORK_ITEMS = 32, // parts are added until there are about so many items to share out
-    FAR_STRIDE = 256 // rows further apart are gathered first: they would fight over cache sets and TLB entries
+    TILE_WIDTH = 384,
+    STEP = 256,       // rows of L and X at a time: a tile of G is read and written once for each
+    LEFT = 96,        // rows ...
+    COLUMNS = 32,     // ... and columns of G that one kernel call sums: these, L's and G's share the first-level cache
+    PIECE = 16,       // rows of X that are copied at a time, all their columns one after the other
+    TAILOR_ROWS = 16, // rows of tailors' sums that one kernel call sums: what a tile of the processor's bf16 has
+    PART_ROWS = 512,  // fewest rows in a part
+    WORK_ITEMS = 16,  // parts are added until there are about so many items to share out
+    FAR_STRIDE = 256  // rows further apart are gathered first: they would fight over cache sets and TLB entries
 };
 
 typedef struct Cut {
@@ -39,15 +40,15 @@ static Cut cut(int n, int p, int q) {
 
 // What one part sums: each piece lies as far from the same piece of the next part.
 typedef struct Sums {
-    float *G;       // (p + n_tailor, q): the last rows are for the tailor at hand
+    float *G;       // (p, q)
     float *l, *x;   // (p), (q)
     float *tailors; // (n_slots, n_tailor, q)
     size_t size;    // of a part, in floats
 } Sums;
 
 static Sums lay_out(int p, int q, int n_tailor, int n_slots, float *scratch) {
-    size_t rows = (size_t)p, columns = (size_t)q, n = (size_t)n_tailor;
-    size_t g = (rows + n) * columns, tailors = (size_t)n_slots * n * columns;
+    size_t rows = (size_t)p, columns = (size_t)q;
+    size_t g = rows * columns, tailors = (size_t)n_slots * (size_t)n_tailor * columns;
     Sums s = {.G = scratch, .size = scratch_size(g + rows + columns + tailors)};
     if (!scratch) return s;
     s.l = s.G + g;
@@ -63,38 +64,62 @@ size_t reduce_scratch(int n, int p, int q, int n_tailor, int n_slots) {
 
 // ---- one part of one tile ------------------------------------------------------------------------------------------
 
-static const float *gather(int rows, int width, Activation from, int *stride, float *buffer) {
-    if (*stride <= FAR_STRIDE) return rows_read(rows, width, from, stride, buffer);
-    rows_load(rows, width, from, *stride, buffer, width);
-    *stride = width;
-    return buffer;
-}
+// Rows of X in cache. As fp32: panels of COLUMNS, each of all rows. As bf16: pairs of rows, padded to whole steps.
+typedef struct Right {
+    int rows, width;
+    bool half;
+    float *x; // STEP * TILE_WIDTH
+} Right;
 
-// sum (height, width; rows `ld` apart) = [sum +] L^T x over `rows` <= STEP rows.
-static void multiply(int rows, int height, int width, Activation L, int ldl, const float *x, int ldx, float *sum,
-                     int ld, bool accumulate) {
-    _Alignas(64) float buffer[STEP * LEFT];
-    int most = tile_even(height, LEFT, 6); // kernels keep three or six rows of G in registers
-    for (int i = 0; i < height; i += most) {
-        int left = tile_min(most, height - i), stride = ldl;
-        const float *l = gather(rows, left, activation_at(L, (size_t)i), &stride, buffer);
-        for (int j = 0; j < width; j += COLUMNS) {
-            gemm_tile(GEMM_TN, left, tile_min(COLUMNS, width - j), rows, l, stride, x + j, ldx,
-                      sum + (size_t)i * (size_t)ld + j, ld, accumulate);
+static void load_right(Activation from, int stride, Right *right) {
+    if (right->half) {
+        rows_load_pairs(right->rows, right->width, from, stride, (uint16_t *)(void *)right->x);
+        return;
+    }
+    for (int i = 0; i < right->rows; i += PIECE) {
+        for (int j = 0; j < right->width; j += COLUMNS) {
+            rows_load(tile_min(PIECE, right->rows - i), tile_min(COLUMNS, right->width - j),
+                      activation_at(from, (size_t)i * (size_t)stride + (size_t)j), stride,
+                      right->x + (size_t)j * (size_t)right->rows + (size_t)i * COLUMNS, COLUMNS);
         }
     }
 }
 
-// The same of bf16: x in pairs of rows. L^T is made of pairs too, each of which moves as a float does.
-static void multiply_bf16(int rows, int height, int width, Activation L, int ldl, const uint16_t *x, float *sum, int ld,
+static void multiply_f32(const Right *right, int first, int rows, int left, Activation L, int ldl, float *sum, int ld,
+                         bool accumulate) {
+    _Alignas(64) float buffer[STEP * LEFT];
+    const float *l = L.data;
+    if (ldl > FAR_STRIDE || !rows_in_place(L)) {
+        rows_load(rows, left, L, ldl, buffer, left);
+        ldl = left;
+        l = buffer;
+    }
+    for (int j = 0; j < right->width; j += COLUMNS) {
+        const float *x = right->x + (size_t)j * (size_t)right->rows + (size_t)first * COLUMNS;
+        gemm_tile(GEMM_TN, left, tile_min(COLUMNS, right->width - j), rows, l, ldl, x, COLUMNS, sum + j, ld,
+                  accumulate);
+    }
+}
+
+// L^T is made of pairs of rows too, each of which moves as a float does.
+static void multiply_bf16(const Right *right, int first, int rows, int left, Activation L, int ldl, float *sum, int ld,
                           bool accumulate) {
-    _Alignas(64) uint16_t pairs[BF16_ROWS * LEFT], left_t[LEFT * BF16_ROWS];
+    _Alignas(64) uint16_t pairs[STEP * LEFT], left_t[LEFT * STEP];
     const int depth = tile_round(rows, BF16_STEP);
-    for (int i = 0; i < height; i += LEFT) {
-        int left = tile_min(LEFT, height - i);
-        rows_load_pairs(rows, left, activation_at(L, (size_t)i), ldl, pairs);
-        gemm_transpose(depth / 2, left, (const float *)(const void *)pairs, left, (float *)(void *)left_t, depth / 2);
-        gemm_bf16(left, width, depth, left_t, depth, x, width, sum + (size_t)i * (size_t)ld, ld, accumulate);
+    const uint16_t *x = (const uint16_t *)(const void *)right->x + (size_t)first * (size_t)right->width;
+    rows_load_pairs(rows, left, L, ldl, pairs);
+    gemm_transpose(depth / 2, left, (const float *)(const void *)pairs, left, (float *)(void *)left_t, depth / 2);
+    gemm_bf16(left, right->width, depth, left_t, depth, x, right->width, sum, ld, accumulate);
+}
+
+// sum (height, width; rows `ld` apart) = [sum +] L^T x over `rows` rows of x from `first` on, a multiple of BF16_STEP.
+static void multiply(const Right *right, int first, int rows, int height, Activation L, int ldl, float *sum, int ld,
+                     bool accumulate) {
+    int most = tile_even(height, LEFT, 6); // kernels keep three or six rows of G in registers
+    for (int i = 0; i < height; i += most) {
+        (right->half ? multiply_bf16 : multiply_f32)(right, first, rows, tile_min(most, height - i),
+                                                     activation_at(L, (size_t)i), ldl, sum + (size_t)i * (size_t)ld, ld,
+                                                     accumulate);
     }
 }
 
@@ -111,46 +136,61 @@ static float *tailor_sums(const Reduction *r, const Sums *s, int slot) {
     return s->tailors + (size_t)slot * (size_t)r->tailors.n * (size_t)r->q;
 }
 
-// Adds rows [row, row + rows) to the tailors' sums: x holds the item's columns of these rows.
-static void add_tailors(const Reduction *r, const Item *item, int row, int rows, const float *x, int ldx,
+// Some samples in a row, or the part of them that lies in rows [row, end): their tailors' components are summed
+// together, from columns of L that are zero in the other samples' rows.
+typedef struct Samples {
+    int first, count; // samples
+    int row, end;
+    int component, n; // of each tailor
+} Samples;
+
+static Samples take_samples(const ReduceTailors *t, int row, int end) {
+    Samples m = {.first = row / t->rows, .row = row};
+    int most = t->n < TAILOR_ROWS ? TAILOR_ROWS / t->n : 1;
+    m.end = tile_min((m.first + most) * t->rows, end);
+    m.count = tile_count(m.end, t->rows) - m.first;
+    return m;
+}
+
+static void add_samples(const Reduction *r, const Item *item, const Samples *m, const Right *right, int row,
                         const Sums *s) {
+    _Alignas(64) float left[STEP * TAILOR_ROWS], sums[TAILOR_ROWS * TILE_WIDTH];
     const ReduceTailors *t = &r->tailors;
-    for (int first = row, count; first < row + rows; first += count) {
-        int sample = first / t->rows, slot = t->gate->slot[sample];
-        count = tile_min((sample + 1) * t->rows, row + rows) - first;
-        if (slot < 0) continue;
-        Activation L = activation_at(r->L, (size_t)first * (size_t)r->ldl + (size_t)r->p);
-        multiply(count, t->n, item->width, L, r->ldl, x + (size_t)(first - row) * (size_t)ldx, ldx,
-                 tailor_sums(r, s, slot) + item->left, r->q, true);
+    const int first = (m->row - row) / BF16_STEP * BF16_STEP, columns = m->count * m->n;
+    const int rows = tile_min(tile_round(m->end - row, BF16_STEP), right->rows) - first;
+    memset(left, 0, (size_t)rows * (size_t)columns * sizeof *left);
+    for (int i = 0; i < m->count; i++) {
+        int begin = tile_max(m->row, (m->first + i) * t->rows), end = tile_min(m->end, (m->first + i + 1) * t->rows);
+        Activation L = activation_at(r->L, (size_t)begin * (size_t)r->ldl + (size_t)(r->p + m->component));
+        rows_load(end - begin, m->n, L, r->ldl, left + (size_t)(begin - row - first) * (size_t)columns + i * m->n,
+                  columns);
+    }
+    multiply(right, first, rows, columns, activation_f32(left), columns, sums, item->width, false);
+    for (int i = 0; i < m->count; i++) {
+        int slot = t->gate->slot[m->first + i];
+        for (int c = 0; c < m->n && slot >= 0; c++) {
+            float *to = tailor_sums(r, s, slot) + (size_t)(m->component + c) * (size_t)r->q + item->left;
+            const float *sum = sums + (size_t)(i * m->n + c) * (size_t)item->width;
+            for (int j = 0; j < item->width; j++) to[j] += sum[j];
+        }
+    }
+}
+
+// Adds rows from `row` on, which `right` holds, to the tailors' sums.
+static void add_tailors(const Reduction *r, const Item *item, const Right *right, int row, const Sums *s) {
+    const int n = r->tailors.n, end = row + right->rows;
+    for (Samples m = {.end = row}; m.end < end;) {
+        m = take_samples(&r->tailors, m.end, end);
+        for (; m.component < n; m.component += m.n) {
+            m.n = tile_min(TAILOR_ROWS, n - m.component);
+            add_samples(r, item, &m, right, row, s);
+        }
     }
 }
 
 // The first part of a sum that needs no scaling is formed in the result.
 static bool in_place(const Reduction *r, int row) {
     return row == 0 && r->G && !r->scale;
-}
-
-// Long samples: the tailor's columns of L go through the same product as the learngene's, where that is wanted, to rows
-// behind G's that are emptied into the sums of a slot when the next one comes. (Products of their own take longer.)
-static bool joins(const Reduction *r, const Item *item) {
-    return item->last && r->tailors.gate && (r->scale || !r->G) && r->tailors.rows >= STEP / 2;
-}
-
-// Whether the processor's bf16 products serve: where nothing is left to add from rows that lie apart.
-static bool is_bf16(const Reduction *r, const Item *item) {
-    const bool apart = item->last && r->tailors.gate && !joins(r, item);
-    const bool wanted = r->G || joins(r, item);
-    return r->L.type == ENGINE_BF16 && r->X.type == ENGINE_BF16 && gemm_bf16_is_native() && wanted && !apart;
-}
-
-static void change_slot(const Reduction *r, const Item *item, const Sums *s, int from, int to) {
-    float *rows = s->G + (size_t)r->p * (size_t)r->q + item->left;
-    if (from == to) return;
-    for (int i = 0; i < r->tailors.n && from >= 0; i++) {
-        float *sum = tailor_sums(r, s, from) + (size_t)i * (size_t)r->q + item->left;
-        for (int j = 0; j < item->width; j++) sum[j] += rows[(size_t)i * (size_t)r->q + (size_t)j];
-    }
-    clear(r->tailors.n, item->width, rows, r->q);
 }
 
 static void clear_item(const Reduction *r, const Item *item, const Sums *s) {
@@ -165,37 +205,24 @@ static void clear_item(const Reduction *r, const Item *item, const Sums *s) {
 }
 
 static void sum_item(const Reduction *r, const Item *item, const Sums *s) {
-    _Alignas(64) float buffer[BF16_ROWS * TILE_WIDTH / 2]; // or STEP rows of fp32
-    const bool direct = in_place(r, item->row), join = joins(r, item), half = is_bf16(r, item);
+    _Alignas(64) float x[STEP * TILE_WIDTH];
+    const bool direct = in_place(r, item->row), tailors = item->last && r->tailors.gate;
     float *sum = (direct ? r->G : s->G) + (size_t)item->top * (size_t)r->q + item->left;
-    int slot = -1;
+    Right right = {.width = item->width, .x = x};
+    right.half = r->L.type == ENGINE_BF16 && r->X.type == ENGINE_BF16 && gemm_bf16_is_native();
     clear_item(r, item, s);
-    for (int i = 0, rows; i < item->rows; i += rows) {
-        int row = item->row + i, ldx = r->ldx, height = item->height;
-        rows = tile_min(half ? BF16_ROWS : STEP, item->rows - i);
-        if (join) {
-            int sample = row / r->tailors.rows, next = r->tailors.gate->slot[sample];
-            rows = tile_min(rows, (sample + 1) * r->tailors.rows - row);
-            change_slot(r, item, s, slot, next);
-            slot = next;
-            if (slot >= 0) height += r->tailors.n;
-        }
+    for (int i = 0; i < item->rows; i += STEP) {
+        int row = item->row + i;
         Activation L = activation_at(r->L, (size_t)row * (size_t)r->ldl + (size_t)item->top);
         Activation X = activation_at(r->X, (size_t)row * (size_t)r->ldx + (size_t)item->left);
-        if (item->left == 0 && r->sums_l) rows_sum(rows, item->height, L, r->ldl, s->l + item->top);
-        if (!r->G && !r->tailors.gate && !r->sums_x) continue;
-        if (item->last && r->sums_x) rows_sum(rows, item->width, X, ldx, s->x + item->left);
-        if (half) {
-            rows_load_pairs(rows, item->width, X, ldx, (uint16_t *)(void *)buffer);
-            multiply_bf16(rows, height, item->width, L, r->ldl, (const uint16_t *)(const void *)buffer, sum, r->q,
-                          direct || i > 0);
-            continue;
-        }
-        const float *x = gather(rows, item->width, X, &ldx, buffer);
-        if (r->G || join) multiply(rows, height, item->width, L, r->ldl, x, ldx, sum, r->q, direct || i > 0);
-        if (item->last && r->tailors.gate && !join) add_tailors(r, item, row, rows, x, ldx, s);
+        right.rows = tile_min(STEP, item->rows - i);
+        if (item->left == 0 && r->sums_l) rows_sum(right.rows, item->height, L, r->ldl, s->l + item->top);
+        if (item->last && r->sums_x) rows_sum(right.rows, item->width, X, r->ldx, s->x + item->left);
+        if (!r->G && !tailors) continue;
+        load_right(X, r->ldx, &right);
+        if (r->G) multiply(&right, 0, right.rows, item->height, L, r->ldl, sum, r->q, direct || i > 0);
+        if (tailors) add_tailors(r, item, &right, row, s);
     }
-    if (join) change_slot(r, item, s, slot, -1);
 }
 
 // ---- the parts together --------------------------------------------------------------------------------------------

@@ -7,6 +7,9 @@
 static inline int tile_min(int a, int b) {
     return a < b ? a : b;
 }
+static inline int tile_max(int a, int b) {
+    return a > b ? a : b;
+}
 static inline int tile_count(int n, int size) {
     return (n + size - 1) / size;
 }

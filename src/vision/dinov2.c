@@ -6,16 +6,20 @@
 // kind of file gets the positions of its own program.
 //
 // A block is a DiT's with the same modulation for every sample: LayerNorm's weight and bias are 1 + scale and shift,
-// layer scale is the gate of the residual. So all of it is engine calls. GELU is the exact one.
+// layer scale is the gate of the residual. So all of it is engine calls but for the products, where no gradient is
+// wanted and another program is faster (vision/dense.h). GELU is the exact one.
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/memory.h"
 #include "formats/weights.h"
+#include "vision/dense.h"
 #include "vision/networks.h"
 
-enum { INPUT_SIZE = 224, BATCH = 8, HEAD_WIDTH = 64, MAX_WIDTH = 8192, MAX_DEPTH = 512, NAME_SIZE = 96 };
+enum { INPUT_SIZE = 224, HEAD_WIDTH = 64, MAX_WIDTH = 8192, MAX_DEPTH = 512, NAME_SIZE = 96 };
+enum { MIN_PATCH = 7 }; // pixels: tokens, of which small files may ask for many, stay below some thousand
+enum { BATCH = 8 };     // images that are run at once, or more, so that each thread has as many
 static const float norm_eps = 1e-6f;
 
 // ---- the tensors, in units of the width D --------------------------------------------------------------------------
@@ -72,19 +76,20 @@ typedef struct Dinov2 {
     char name[32];
     const Names *names;
     int width, depth, heads, patch;
-    int grid, tokens;      // patches along a side; with the class token
-    int table_grid;        // of the positions in the file
-    float *weights, *work; // engine memory, cut up into what follows
+    int grid, tokens; // patches along a side; with the class token
+    int table_grid;   // of the positions in the file
+    int batch;
+    Dense *patch_product, *products[N_PARTS]; // of each matrix of a block
+    float *weights, *work;                    // engine memory, cut up into what follows
     float *patch_w, *patch_b, *position, *norm_w, *norm_b;
-    float *blocks[MAX_DEPTH][N_PARTS];                                    // vectors as they are,
-    EnginePack packs[MAX_DEPTH][N_PARTS];                                 // matrices packed alone
-    float *pixels, *patches, *x, *normed, *branch, *wide, *moments, *lse; // of up to BATCH images
+    float *blocks[MAX_DEPTH][N_PARTS];                                    // vectors as they are, matrices packed
+    float *pixels, *patches, *x, *normed, *branch, *wide, *moments, *lse; // of up to `batch` images
 } Dinov2;
 
 // Floats that a part takes.
 static size_t part_size(const Dinov2 *net, int part) {
-    const int rows = parts[part].rows * net->width, columns = parts[part].columns * net->width;
-    return columns ? engine_linear_pack(columns, rows) : (size_t)rows;
+    const Dense *product = net->products[part];
+    return product ? dense_packed_size(product) : (size_t)parts[part].rows * (size_t)net->width;
 }
 
 // ---- reading -------------------------------------------------------------------------------------------------------
@@ -94,7 +99,7 @@ typedef struct Reader {
     Dinov2 *net;
     Weights weights;
     float *staging; // host memory for the largest tensor; NULL while the headers alone are checked
-    float *matrix;  // engine memory for a block's largest
+    float *matrix;  // engine memory for the largest that is packed
 } Reader;
 
 // Of a norm's weight, which is 1 + scale.
@@ -102,27 +107,21 @@ static void subtract_one(float *values, size_t n) {
     for (size_t i = 0; i < n; i++) values[i] -= 1.0f;
 }
 
-// Checks the tensor, and once there is room for it puts it into engine memory at `to`.
-static KinditStatus read_tensor(Reader *r, const char *name, int n_dims, const int64_t *shape, float *to) {
+// Puts the n numbers in r->staging into engine memory at `to`, packed where they are the weights of a product.
+static KinditStatus keep(Reader *r, Dense *product, size_t n, float *to) {
+    engine_upload(r->network->engine, product ? r->matrix : to, r->staging, n);
+    return product ? dense_pack(product, r->matrix, to) : KINDIT_OK;
+}
+
+// Checks the tensor, and keeps it once there is room for it.
+static KinditStatus read_tensor(Reader *r, const char *name, int n_dims, const int64_t *shape, Dense *product,
+                                float *to) {
     const Tensor *tensor;
     TRY(weights_require(&r->weights, name, n_dims, shape, &tensor));
     if (!r->staging) return KINDIT_OK;
     TRY(weights_read(&r->weights, tensor, 0, tensor->n_elements, r->staging));
     if (to == r->net->norm_w) subtract_one(r->staging, tensor->n_elements);
-    engine_upload(r->network->engine, to, r->staging, tensor->n_elements);
-    return KINDIT_OK;
-}
-
-// Takes the n numbers in r->staging over.
-static void keep_part(Reader *r, int block, int part, size_t n) {
-    Dinov2 *net = r->net;
-    const int columns = parts[part].columns * net->width;
-    if (part == NORM1_W || part == NORM2_W) subtract_one(r->staging, n);
-    engine_upload(r->network->engine, columns ? r->matrix : net->blocks[block][part], r->staging, n);
-    if (!columns) return;
-    net->packs[block][part] = (EnginePack){.weights = net->blocks[block][part]};
-    engine_linear_prepare(r->network->engine, columns, parts[part].rows * net->width, ENGINE_F32, r->matrix,
-                          &net->packs[block][part]);
+    return keep(r, product, tensor->n_elements, to);
 }
 
 static KinditStatus read_part(Reader *r, int block, int part) {
@@ -141,8 +140,9 @@ static KinditStatus read_part(Reader *r, int block, int part) {
         if (r->staging) TRY(weights_read(&r->weights, tensor, 0, tensor->n_elements, r->staging + n));
         n += tensor->n_elements;
     }
-    if (r->staging) keep_part(r, block, part, n);
-    return KINDIT_OK;
+    if (!r->staging) return KINDIT_OK;
+    if (part == NORM1_W || part == NORM2_W) subtract_one(r->staging, n);
+    return keep(r, r->net->products[part], n, r->net->blocks[block][part]);
 }
 
 static KinditStatus read_blocks(Reader *r) {
@@ -224,11 +224,11 @@ static KinditStatus read_positions(Reader *r) {
 static KinditStatus read_all(Reader *r) {
     const Dinov2 *net = r->net;
     const int64_t width = net->width, patch = net->patch;
-    TRY(read_tensor(r, net->names->patch_w, 4, (int64_t[]){width, 3, patch, patch}, net->patch_w));
-    TRY(read_tensor(r, net->names->patch_b, 1, &width, net->patch_b));
+    TRY(read_tensor(r, net->names->patch_w, 4, (int64_t[]){width, 3, patch, patch}, net->patch_product, net->patch_w));
+    TRY(read_tensor(r, net->names->patch_b, 1, &width, NULL, net->patch_b));
     TRY(read_positions(r));
-    TRY(read_tensor(r, net->names->norm_w, 1, &width, net->norm_w));
-    TRY(read_tensor(r, net->names->norm_b, 1, &width, net->norm_b));
+    TRY(read_tensor(r, net->names->norm_w, 1, &width, NULL, net->norm_w));
+    TRY(read_tensor(r, net->names->norm_b, 1, &width, NULL, net->norm_b));
     TRY(read_blocks(r));
     weights_ignore(&r->weights, net->names->mask); // of training alone
     return weights_refuse_others(&r->weights, "a DINOv2 of this size");
@@ -247,12 +247,12 @@ static KinditStatus find_sizes(Dinov2 *net, KinditContext *ctx, const Safetensor
         return context_fail(ctx, KINDIT_ERROR_FORMAT, "%s: expected \"%s\" (D, 3, P, P) and \"%s\" (1, 1 + N, D)",
                             file->path, net->names->patch_w, net->names->position);
     int64_t width = patch->shape[0], side = patch->shape[3], n = position->shape[1] - 1;
-    if (width < HEAD_WIDTH || width > MAX_WIDTH || width % HEAD_WIDTH || side < 1 || INPUT_SIZE % side)
+    if (width < HEAD_WIDTH || width > MAX_WIDTH || width % HEAD_WIDTH || side < MIN_PATCH || INPUT_SIZE % side)
         return context_fail(ctx, KINDIT_ERROR_UNSUPPORTED,
                             "%s: \"%s\": expected a width that is a multiple of %d up to %d and patches that divide "
-                            "%d pixels, found width %lld and patch %lld",
-                            file->path, net->names->patch_w, HEAD_WIDTH, MAX_WIDTH, INPUT_SIZE, (long long)width,
-                            (long long)side);
+                            "%d pixels and are at least %d, found width %lld and patch %lld",
+                            file->path, net->names->patch_w, HEAD_WIDTH, MAX_WIDTH, INPUT_SIZE, MIN_PATCH,
+                            (long long)width, (long long)side);
     net->table_grid = n > 0 && n < 1 << 20 ? (int)lround(sqrt((double)n)) : 0;
     if (n < 1 || (int64_t)net->table_grid * net->table_grid != n)
         return context_fail(ctx, KINDIT_ERROR_FORMAT, "%s: \"%s\": expected positions of a square grid, found %lld",
@@ -278,9 +278,9 @@ static float *take(float *buffer, size_t *used, size_t n) {
 }
 
 static size_t cut_weights(Dinov2 *net, float *buffer) {
-    const size_t width = (size_t)net->width, patch = (size_t)net->patch;
+    const size_t width = (size_t)net->width;
     size_t used = 0;
-    net->patch_w = take(buffer, &used, width * 3 * patch * patch);
+    net->patch_w = take(buffer, &used, dense_packed_size(net->patch_product));
     net->patch_b = take(buffer, &used, width);
     net->position = take(buffer, &used, width * (size_t)net->tokens);
     net->norm_w = take(buffer, &used, width);
@@ -291,8 +291,8 @@ static size_t cut_weights(Dinov2 *net, float *buffer) {
 }
 
 static size_t cut_work(Dinov2 *net, float *buffer) {
-    const size_t rows = (size_t)BATCH * (size_t)net->tokens, width = (size_t)net->width;
-    const size_t n_pixels = (size_t)BATCH * 3 * INPUT_SIZE * INPUT_SIZE;
+    const size_t batch = (size_t)net->batch, rows = batch * (size_t)net->tokens, width = (size_t)net->width;
+    const size_t n_pixels = batch * 3 * INPUT_SIZE * INPUT_SIZE;
     size_t used = 0;
     net->pixels = take(buffer, &used, n_pixels);
     net->patches = take(buffer, &used, n_pixels);
@@ -305,19 +305,16 @@ static size_t cut_work(Dinov2 *net, float *buffer) {
     return used;
 }
 
-static size_t scratch_floats(const Dinov2 *net, Engine *engine) {
-    const int rows = BATCH * net->tokens, width = net->width;
-    const size_t needs[] = {
-        engine_linear_scratch(BATCH * net->grid * net->grid, 3 * net->patch * net->patch, width),
-        engine_linear_scratch(rows, width, 3 * width),
-        engine_linear_scratch(rows, width, 4 * width),
-        engine_linear_scratch(rows, 4 * width, width),
-        engine_linear_scratch(rows, width, width),
-        engine_attention_scratch(engine_threads(engine), BATCH, net->tokens, width, net->heads, false),
-    };
-    size_t most = 0;
-    for (size_t i = 0; i < sizeof needs / sizeof *needs; i++) most = needs[i] > most ? needs[i] : most;
-    return most;
+static KinditStatus open_products(Dinov2 *net, const VisionNetwork *network) {
+    KinditContext *ctx = network->ctx;
+    Engine *engine = network->engine;
+    const int width = net->width, n_patches = net->grid * net->grid;
+    TRY(dense_open(&net->patch_product, ctx, engine, n_patches, 3 * net->patch * net->patch, width, false));
+    for (int part = 0; part < N_PARTS; part++)
+        if (parts[part].columns)
+            TRY(dense_open(&net->products[part], ctx, engine, net->tokens, parts[part].columns * width,
+                           parts[part].rows * width, part == FC1_W));
+    return KINDIT_OK;
 }
 
 static KinditStatus reserve(Reader *r) {
@@ -328,10 +325,14 @@ static KinditStatus reserve(Reader *r) {
     size_t largest = 4 * width * width;
     if (n_patch > largest) largest = n_patch;
     if (n_table > largest) largest = n_table;
+    const int threads = engine_threads(engine);
+    net->batch = (BATCH + threads - 1) / threads * threads;
+    TRY(open_products(net, r->network));
     TRY(engine_alloc(engine, cut_weights(net, NULL), &net->weights));
     TRY(engine_alloc(engine, cut_work(net, NULL), &net->work));
-    TRY(engine_alloc(engine, 4 * width * width, &r->matrix));
-    TRY(engine_reserve(engine, scratch_floats(net, engine)));
+    TRY(engine_alloc(engine, n_patch > 4 * width * width ? n_patch : 4 * width * width, &r->matrix));
+    TRY(engine_reserve(engine,
+                       engine_attention_scratch(threads, net->batch, net->tokens, net->width, net->heads, false)));
     cut_weights(net, net->weights);
     cut_work(net, net->work);
     return memory_alloc(r->network->ctx, largest, sizeof *r->staging, &r->staging);
@@ -373,6 +374,8 @@ static KinditStatus dinov2_open(VisionNetwork *network, const Safetensors *file)
 static void dinov2_close(VisionNetwork *network) {
     Dinov2 *net = network->state;
     if (!net) return;
+    dense_close(&net->patch_product);
+    for (int part = 0; part < N_PARTS; part++) dense_close(&net->products[part]);
     engine_free(network->engine, &net->weights);
     engine_free(network->engine, &net->work);
     memory_free(&network->state);
@@ -381,12 +384,11 @@ static void dinov2_close(VisionNetwork *network) {
 // ---- running -------------------------------------------------------------------------------------------------------
 
 // x (n * tokens, D): the class token and the patches, each at its position.
-static void embed(const Dinov2 *net, Engine *engine, int n) {
+static KinditStatus embed(const Dinov2 *net, Engine *engine, int n) {
     const int n_patches = net->grid * net->grid;
     const size_t width = (size_t)net->width;
     engine_patchify(engine, n, 3, INPUT_SIZE, net->patch, net->pixels, net->patches);
-    engine_linear_forward(engine, n * n_patches, 3 * net->patch * net->patch, net->width, activation_f32(net->patches),
-                          net->patch_w, net->patch_b, activation_f32(net->branch), NULL);
+    TRY(dense_run(net->patch_product, n, net->patches, net->patch_w, net->patch_b, net->branch));
     for (int i = 0; i < n; i++) {
         float *sample = net->x + (size_t)i * (size_t)net->tokens * width;
         engine_zero(engine, sample, width);
@@ -394,12 +396,11 @@ static void embed(const Dinov2 *net, Engine *engine, int n) {
                     (size_t)n_patches * width);
     }
     engine_add_position(engine, n, net->tokens, net->width, net->position, net->x);
+    return KINDIT_OK;
 }
 
-static void run_linear(Dinov2 *net, Engine *engine, int rows, int block, int part, const float *x, float *y) {
-    engine_linear_forward(engine, rows, parts[part].columns * net->width, parts[part].rows * net->width,
-                          activation_f32(x), NULL, net->blocks[block][part + 1], activation_f32(y),
-                          &net->packs[block][part]);
+static KinditStatus run_product(const Dinov2 *net, int n, int block, int part, const float *x, float *y) {
+    return dense_run(net->products[part], n, x, net->blocks[block][part], net->blocks[block][part + 1], y);
 }
 
 // x += scale * branch, and `normed` of it for what comes next.
@@ -407,25 +408,25 @@ static void add_branch(const Dinov2 *net, Engine *engine, int n, const float *sc
                        const float *norm_b) {
     engine_residual_norm_forward(engine, n, net->tokens, net->width, net->x, activation_f32(net->branch), scale, 0,
                                  net->x, norm_b, norm_w, 0, norm_eps, activation_f32(net->normed), net->moments,
-                                 net->moments + (size_t)BATCH * (size_t)net->tokens);
+                                 net->moments + (size_t)net->batch * (size_t)net->tokens);
 }
 
-static void run_block(Dinov2 *net, Engine *engine, int n, int block) {
+static KinditStatus run_block(const Dinov2 *net, Engine *engine, int n, int block) {
     float *const *part = net->blocks[block];
     const bool last = block + 1 == net->depth;
-    const int rows = n * net->tokens, width = net->width;
+    const int width = net->width;
     const Activation qkv = activation_f32(net->wide);
-    run_linear(net, engine, rows, block, QKV_W, net->normed, net->wide);
+    TRY(run_product(net, n, block, QKV_W, net->normed, net->wide));
     engine_attention_forward(engine, n, net->tokens, width, net->heads, 3 * width, qkv,
                              activation_at(qkv, (size_t)width), activation_at(qkv, 2 * (size_t)width),
                              activation_f32(net->normed), net->lse);
-    run_linear(net, engine, rows, block, PROJ_W, net->normed, net->branch);
+    TRY(run_product(net, n, block, PROJ_W, net->normed, net->branch));
     add_branch(net, engine, n, part[SCALE1], part[NORM2_W], part[NORM2_B]);
-    run_linear(net, engine, rows, block, FC1_W, net->normed, net->wide);
-    engine_gelu_exact(engine, (size_t)rows * 4 * (size_t)width, net->wide);
-    run_linear(net, engine, rows, block, FC2_W, net->wide, net->branch);
+    TRY(run_product(net, n, block, FC1_W, net->normed, net->wide));
+    TRY(run_product(net, n, block, FC2_W, net->wide, net->branch));
     add_branch(net, engine, n, part[SCALE2], last ? net->norm_w : net->blocks[block + 1][NORM1_W],
                last ? net->norm_b : net->blocks[block + 1][NORM1_B]);
+    return KINDIT_OK;
 }
 
 // The tokens after the embedding (block -1) or a block, (tokens, D).
@@ -444,16 +445,16 @@ static KinditStatus visit_tokens(const VisionNetwork *network, const VisionOutpu
 }
 
 static KinditStatus run_batch(const VisionNetwork *network, int n, const VisionOutput *out, float *features) {
-    Dinov2 *net = network->state;
+    const Dinov2 *net = network->state;
     Engine *engine = network->engine;
     const size_t width = (size_t)net->width;
-    embed(net, engine, n);
+    TRY(embed(net, engine, n));
     TRY(visit_tokens(network, out, -1));
     engine_norm_modulate_forward(engine, n, net->tokens, net->width, net->x, net->blocks[0][NORM1_B],
                                  net->blocks[0][NORM1_W], 0, norm_eps, activation_f32(net->normed), net->moments,
-                                 net->moments + (size_t)BATCH * (size_t)net->tokens);
+                                 net->moments + (size_t)net->batch * (size_t)net->tokens);
     for (int block = 0; block < net->depth; block++) {
-        run_block(net, engine, n, block);
+        TRY(run_block(net, engine, n, block));
         TRY(visit_tokens(network, out, block));
     }
     for (int i = 0; i < n && features; i++)
@@ -466,8 +467,8 @@ static KinditStatus dinov2_run(VisionNetwork *network, const float *images, int 
     const Dinov2 *net = network->state;
     const size_t n_pixels = (size_t)3 * INPUT_SIZE * INPUT_SIZE;
     if (!out->features && !out->visit) return KINDIT_OK;
-    for (int first = 0; first < n; first += BATCH) {
-        const int count = n - first < BATCH ? n - first : BATCH;
+    for (int first = 0; first < n; first += net->batch) {
+        const int count = n - first < net->batch ? n - first : net->batch;
         engine_upload(network->engine, net->pixels, images + (size_t)first * n_pixels, (size_t)count * n_pixels);
         float *features = out->features ? out->features + (size_t)first * (size_t)net->width : NULL;
         TRY(run_batch(network, count, out, features));

@@ -1,12 +1,12 @@
 #include "vision/dnn.h"
 
 #ifdef KINDIT_HAVE_DNNL
-#include <dnnl.h>
 #include <omp.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/memory.h"
+#include "vision/onednn.h"
 
 enum { MAX_OPS = 512, MAX_SOURCES = 8, MAX_ARGS = MAX_SOURCES + 4, MAX_OUTPUTS = 8 };
 
@@ -52,10 +52,7 @@ struct Dnn {
 };
 
 static KinditStatus check(const Dnn *dnn, dnnl_status_t status, const char *what) {
-    if (status == dnnl_success) return KINDIT_OK;
-    return context_fail(dnn->ctx, status == dnnl_out_of_memory ? KINDIT_ERROR_MEMORY : KINDIT_ERROR_UNSUPPORTED,
-                        "oneDNN %d.%d: %s failed with status %d", dnnl_version()->major, dnnl_version()->minor, what,
-                        (int)status);
+    return onednn_check(dnn->ctx, status, what);
 }
 
 // ---- layers --------------------------------------------------------------------------------------------------------
@@ -100,36 +97,13 @@ static KinditStatus convert(Dnn *dnn, int x, const dnnl_memory_desc_t *layout, i
     return add_op(dnn, (Op){.n_sources = 1, .sources = {x}}, descriptor, out);
 }
 
-// Copies between two memories, each in its own layout, now.
-static dnnl_status_t move(const Dnn *dnn, dnnl_memory_t from, dnnl_memory_t to) {
-    const dnnl_memory_desc_t *from_layout, *to_layout;
-    dnnl_primitive_desc_t descriptor = NULL;
-    dnnl_primitive_t reorder = NULL;
-    dnnl_stream_t stream = NULL;
-    dnnl_status_t status = dnnl_memory_get_memory_desc(from, &from_layout);
-    if (!status) status = dnnl_memory_get_memory_desc(to, &to_layout);
-    if (!status)
-        status =
-            dnnl_reorder_primitive_desc_create(&descriptor, from_layout, dnn->engine, to_layout, dnn->engine, NULL);
-    if (!status) status = dnnl_primitive_create(&reorder, descriptor);
-    if (!status) status = dnnl_stream_create(&stream, dnn->engine, dnnl_stream_default_flags);
-    if (!status)
-        status =
-            dnnl_primitive_execute(reorder, stream, 2, (dnnl_exec_arg_t[]){{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, to}});
-    if (!status) status = dnnl_stream_wait(stream);
-    dnnl_stream_destroy(stream);
-    dnnl_primitive_destroy(reorder);
-    dnnl_primitive_desc_destroy(descriptor);
-    return status;
-}
-
 // Constants of a layer, from their plain layout into the one that it wants.
 static KinditStatus add_constant(Dnn *dnn, const dnnl_memory_desc_t *plain, const float *data,
                                  const dnnl_memory_desc_t *wanted, dnnl_memory_t *out) {
     dnnl_memory_t from = NULL;
     dnnl_status_t status = dnnl_memory_create(&from, plain, dnn->engine, (void *)(uintptr_t)data);
     if (!status) status = dnnl_memory_create(out, wanted, dnn->engine, DNNL_MEMORY_ALLOCATE);
-    if (!status) status = move(dnn, from, *out);
+    if (!status) status = onednn_move(dnn->engine, from, *out);
     dnnl_memory_destroy(from);
     return check(dnn, status, "packing weights");
 }
@@ -329,29 +303,13 @@ static KinditStatus open_workers(Dnn *dnn, int threads) {
 
 // ---- building and running ------------------------------------------------------------------------------------------
 
-// Products in full single precision whatever the environment says, and scratch of the caller's: the library's own
-// belongs to the thread that built the layer.
-static KinditStatus make_attributes(Dnn *dnn) {
-    dnnl_post_ops_t relu;
-    for (int with_relu = 0; with_relu < 2; with_relu++) {
-        dnnl_primitive_attr_t *attr = with_relu ? &dnn->attr_relu : &dnn->attr;
-        TRY(check(dnn, dnnl_primitive_attr_create(attr), "attributes"));
-        TRY(check(dnn, dnnl_primitive_attr_set_scratchpad_mode(*attr, dnnl_scratchpad_mode_user), "attributes"));
-        TRY(check(dnn, dnnl_primitive_attr_set_fpmath_mode(*attr, dnnl_fpmath_mode_strict), "attributes"));
-    }
-    TRY(check(dnn, dnnl_post_ops_create(&relu), "attributes"));
-    dnnl_status_t status = dnnl_post_ops_append_eltwise(relu, 1.0f, dnnl_eltwise_relu, 0.0f, 0.0f);
-    if (!status) status = dnnl_primitive_attr_set_post_ops(dnn->attr_relu, relu);
-    dnnl_post_ops_destroy(relu);
-    return check(dnn, status, "attributes");
-}
-
 static KinditStatus build(Dnn *dnn, int threads, int channels, int size, KinditStatus (*add)(Dnn *dnn, void *user),
                           void *user) {
     dnnl_memory_desc_t image;
     int unused;
     TRY(check(dnn, dnnl_engine_create(&dnn->engine, dnnl_cpu, 0), "an engine"));
-    TRY(make_attributes(dnn));
+    TRY(onednn_attributes(dnn->ctx, dnnl_alg_kind_undef, &dnn->attr));
+    TRY(onednn_attributes(dnn->ctx, dnnl_eltwise_relu, &dnn->attr_relu));
     TRY(describe(dnn, &image, channels, size, size, dnnl_nchw));
     TRY(add_value(dnn, &image, &unused));
     TRY(add(dnn, user));
@@ -442,7 +400,7 @@ static KinditStatus visit_op(const Dnn *dnn, const Worker *worker, int op, DnnVi
     TRY(describe(dnn, &plain, value->channels, value->height, value->width, dnnl_nchw));
     TRY(memory_alloc(dnn->ctx, n, sizeof *values, &values));
     dnnl_status_t status = dnnl_memory_create(&to, &plain, dnn->engine, values);
-    if (!status) status = move(dnn, worker->values[dnn->ops[op].result], to);
+    if (!status) status = onednn_move(dnn->engine, worker->values[dnn->ops[op].result], to);
     if (!status) visit(user, dnn->ops[op].name, n, values);
     dnnl_memory_destroy(to);
     memory_free(&values);

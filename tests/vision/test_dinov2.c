@@ -68,6 +68,10 @@ static void odd_patches(UniformFile *file) {
     Tensor *tensor = uniform_find(file, "embeddings.patch_embeddings.projection.weight");
     tensor->shape[2] = tensor->shape[3] = 15;
 }
+static void tiny_patches(UniformFile *file) { // 401416 tokens in a batch of 8
+    Tensor *tensor = uniform_find(file, "embeddings.patch_embeddings.projection.weight");
+    tensor->shape[2] = tensor->shape[3] = 1;
+}
 static void integer_token(UniformFile *file) {
     uniform_find(file, "embeddings.cls_token")->dtype = DTYPE_I32;
 }
@@ -88,6 +92,7 @@ static void test_misfits_are_refused(void **state) {
     check_refusal(state, flatten_projection, KINDIT_ERROR_FORMAT, "attention.output.dense.weight");
     check_refusal(state, odd_positions, KINDIT_ERROR_FORMAT, "square grid");
     check_refusal(state, odd_patches, KINDIT_ERROR_UNSUPPORTED, "patch 15");
+    check_refusal(state, tiny_patches, KINDIT_ERROR_UNSUPPORTED, "at least 7, found width 64 and patch 1");
     check_refusal(state, integer_token, KINDIT_ERROR_FORMAT, "found I32");
     check_refusal(state, no_blocks, KINDIT_ERROR_FORMAT, "no transformer block");
     check_refusal(state, another_network, KINDIT_ERROR_UNSUPPORTED, "no network that is known");
