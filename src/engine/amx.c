@@ -94,10 +94,20 @@ TARGET_AMX float amx_peak_bf16(double *flops) {
             _tile_dpbf16ps(c, a, b);                                                                                   \
     } while (0)
 
-// Up to 2 TILE rows and columns of C, with all distances in bytes; `down`, `across`: more than TILE. These and
-// `integers` are constants where this is inlined.
-TARGET_AMX ENGINE_INLINE void block(bool integers, bool down, bool across, int steps, const char *A, size_t a,
-                                    const char *B, size_t b, char *C, size_t c, bool accumulate) {
+// A and B of so many steps, and how far their rows lie apart in bytes. B's steps from `joint` on lie at `rest`.
+typedef struct Operands {
+    const char *A, *B, *rest;
+    size_t a, b;
+    int steps, joint;
+} Operands;
+
+// Up to 2 TILE rows and columns of C, its rows c bytes apart; `down`, `across`: more than TILE. These and `integers`
+// are constants where this is inlined.
+TARGET_AMX ENGINE_INLINE void block(bool integers, bool down, bool across, const Operands *of, int row, int column,
+                                    char *C, size_t c, bool accumulate) {
+    const size_t a = of->a, b = of->b, offset = 4 * (size_t)column;
+    const char *A = of->A + (size_t)row * a, *B = of->B + offset;
+    C += (size_t)row * c + offset;
     if (accumulate) {
         _tile_loadd(0, C, c);
         if (across) _tile_loadd(1, C + 4 * TILE, c);
@@ -109,7 +119,8 @@ TARGET_AMX ENGINE_INLINE void block(bool integers, bool down, bool across, int s
         if (down) _tile_zero(2);
         if (down && across) _tile_zero(3);
     }
-    for (int i = 0; i < steps; i++, A += STEP_BYTES, B += TILE * b) {
+    for (int i = 0; i < of->steps; i++, A += STEP_BYTES, B += TILE * b) {
+        if (i == of->joint) B = of->rest + offset;
         _tile_loadd(6, B, b);
         _tile_loadd(4, A, a);
         MULTIPLY_TILES(0, 4, 6);
@@ -125,37 +136,40 @@ TARGET_AMX ENGINE_INLINE void block(bool integers, bool down, bool across, int s
     if (down && across) _tile_stored(3, C + TILE * c + 4 * TILE, c);
 }
 
-TARGET_AMX ENGINE_INLINE void multiply(bool integers, int m, int n, int steps, const char *A, size_t a, const char *B,
-                                       size_t b, char *C, size_t c, bool accumulate) {
-    int rows = 2 * TILE, columns = 2 * TILE; // as configured
+TARGET_AMX ENGINE_INLINE void multiply(bool integers, int m, int n, const Operands *of, char *C, size_t c,
+                                       bool accumulate) {
+    bool partial = false;
     for (int j = 0; j < n; j += 2 * TILE) {
         for (int i = 0; i < m; i += 2 * TILE) {
             const int high = tile_min(2 * TILE, m - i), wide = tile_min(2 * TILE, n - j);
-            if (high != rows || wide != columns) use_tiles(rows = high, columns = wide);
-            const char *x = A + (size_t)i * a, *panel = B + 4 * (size_t)j;
-            char *y = C + (size_t)i * c + 4 * (size_t)j;
+            const bool whole = high % TILE == 0 && wide % TILE == 0; // whole tiles are as configured, even if fewer
+            if (!whole) use_tiles(high, wide);
+            if (whole && partial) use_tiles(2 * TILE, 2 * TILE);
+            partial = !whole;
             if (high > TILE && wide > TILE) {
-                block(integers, true, true, steps, x, a, panel, b, y, c, accumulate);
+                block(integers, true, true, of, i, j, C, c, accumulate);
             } else if (high > TILE) {
-                block(integers, true, false, steps, x, a, panel, b, y, c, accumulate);
+                block(integers, true, false, of, i, j, C, c, accumulate);
             } else if (wide > TILE) {
-                block(integers, false, true, steps, x, a, panel, b, y, c, accumulate);
+                block(integers, false, true, of, i, j, C, c, accumulate);
             } else {
-                block(integers, false, false, steps, x, a, panel, b, y, c, accumulate);
+                block(integers, false, false, of, i, j, C, c, accumulate);
             }
         }
     }
-    if (rows != 2 * TILE || columns != 2 * TILE) use_tiles(2 * TILE, 2 * TILE);
+    if (partial) use_tiles(2 * TILE, 2 * TILE);
 }
 
-TARGET_AMX void amx_multiply_bf16(int m, int n, int steps, const void *A, int a, const void *B, int ldb, float *C,
-                                  int ldc, bool accumulate) {
-    multiply(false, m, n, steps, A, (size_t)a, B, 4 * (size_t)ldb, (char *)C, 4 * (size_t)ldc, accumulate);
+TARGET_AMX void amx_multiply_bf16(int m, int n, int steps, const void *A, int a, const void *B, int ldb, int joint,
+                                  const void *rest, float *C, int ldc, bool accumulate) {
+    const Operands of = {A, B, rest, (size_t)a, 4 * (size_t)ldb, steps, joint};
+    multiply(false, m, n, &of, (char *)C, 4 * (size_t)ldc, accumulate);
 }
 
 TARGET_AMX void amx_multiply_int8(int m, int n, int steps, const void *A, int a, const void *B, int ldb, int32_t *C,
                                   int ldc) {
-    multiply(true, m, n, steps, A, (size_t)a, B, 4 * (size_t)ldb, (char *)C, 4 * (size_t)ldc, false);
+    const Operands of = {A, B, NULL, (size_t)a, 4 * (size_t)ldb, steps, steps};
+    multiply(true, m, n, &of, (char *)C, 4 * (size_t)ldc, false);
 }
 #else
 bool amx_prepare(void) {
@@ -165,9 +179,10 @@ void amx_begin(void) {}
 void amx_end(void) {}
 
 // Never called.
-void amx_multiply_bf16(int m, int n, int steps, const void *A, int a, const void *B, int ldb, float *C, int ldc,
-                       bool accumulate) {
-    (void)m, (void)n, (void)steps, (void)A, (void)a, (void)B, (void)ldb, (void)C, (void)ldc, (void)accumulate;
+void amx_multiply_bf16(int m, int n, int steps, const void *A, int a, const void *B, int ldb, int joint,
+                       const void *rest, float *C, int ldc, bool accumulate) {
+    (void)m, (void)n, (void)steps, (void)A, (void)a, (void)B, (void)ldb, (void)joint, (void)rest;
+    (void)C, (void)ldc, (void)accumulate;
 }
 void amx_multiply_int8(int m, int n, int steps, const void *A, int a, const void *B, int ldb, int32_t *C, int ldc) {
     (void)m, (void)n, (void)steps, (void)A, (void)a, (void)B, (void)ldb, (void)C, (void)ldc;

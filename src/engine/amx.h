@@ -14,10 +14,10 @@ bool amx_prepare(void);
 void amx_begin(void);
 void amx_end(void);
 
-// C (m, n) = [C +] A B over `steps` steps. A's rows are `a` bytes apart, B's rows (of pairs or quads) ldb columns. What
-// a row gets does not depend on the other rows.
-void amx_multiply_bf16(int m, int n, int steps, const void *A, int a, const void *B, int ldb, float *C, int ldc,
-                       bool accumulate);
+// C (m, n) = [C +] A B over `steps` steps. A's rows are `a` bytes apart, B's rows (of pairs or quads) ldb columns;
+// those of its steps from `joint` on lie at `rest`. What a row gets does not depend on the other rows.
+void amx_multiply_bf16(int m, int n, int steps, const void *A, int a, const void *B, int ldb, int joint,
+                       const void *rest, float *C, int ldc, bool accumulate);
 void amx_multiply_int8(int m, int n, int steps, const void *A, int a, const void *B, int ldb, int32_t *C, int ldc);
 
 // A loop of multiply-adds of bf16 alone, for engine/peak.c: returns a value that depends on it, *flops receives the

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "engine/gemm_large.h"
 #include "engine/internal.h"
 #include "engine/tile.h"
 
@@ -41,8 +42,8 @@ static void add_diagonal(int b, float value, float *A) {
     for (int i = 0; i < b; i++) A[i * b + i] += value;
 }
 
-static void product(int b, const float *A, const float *B, float *C, bool accumulate) {
-    gemm_tile(GEMM_NN, b, b, b, A, b, B, b, C, b, accumulate);
+static void product(int threads, int b, const float *A, const float *B, float *C, bool accumulate) {
+    gemm_large(threads, b, b, b, A, b, B, b, C, b, accumulate);
 }
 
 // ---- exact ---------------------------------------------------------------------------------------------------------
@@ -74,7 +75,7 @@ static void negate(size_t n, float *values) {
 
 // X = A^-1 of A = I + Q, or of a Schur complement of it: quarter by quarter, as products. No pivots are needed: the
 // symmetric part of I + Q is I, and those of all Schur complements are at least I.
-static void invert(int n, const float *A, int lda, float *X, int ldx, float *work) {
+static void invert(int threads, int n, const float *A, int lda, float *X, int ldx, float *work) {
     if (n <= SMALL) {
         invert_small(n, A, lda, X, ldx);
         return;
@@ -84,52 +85,52 @@ static void invert(int n, const float *A, int lda, float *X, int ldx, float *wor
     float *X12 = X + h, *X21 = X + (size_t)h * (size_t)ldx, *X22 = X21 + h;
     float *left = scratch_take(&work, (size_t)l * (size_t)h), *right = scratch_take(&work, (size_t)h * (size_t)l);
     float *S = scratch_take(&work, (size_t)l * (size_t)l);
-    invert(h, A, lda, X, ldx, work);
-    gemm_tile(GEMM_NN, l, h, h, A21, lda, X, ldx, left, h, false); // -A21 A11^-1
+    invert(threads, h, A, lda, X, ldx, work);
+    gemm_large(threads, l, h, h, A21, lda, X, ldx, left, h, false); // -A21 A11^-1
     negate((size_t)l * (size_t)h, left);
     for (int i = 0; i < l; i++) memcpy(S + i * l, A22 + (size_t)i * (size_t)lda, (size_t)l * sizeof *S);
-    gemm_tile(GEMM_NN, l, l, h, left, h, A12, lda, S, l, true);
-    invert(l, S, l, X22, ldx, work);
-    gemm_tile(GEMM_NN, h, l, h, X, ldx, A12, lda, right, l, false); // -A11^-1 A12
+    gemm_large(threads, l, l, h, left, h, A12, lda, S, l, true);
+    invert(threads, l, S, l, X22, ldx, work);
+    gemm_large(threads, h, l, h, X, ldx, A12, lda, right, l, false); // -A11^-1 A12
     negate((size_t)h * (size_t)l, right);
-    gemm_tile(GEMM_NN, h, l, l, right, l, X22, ldx, X12, ldx, false);
-    gemm_tile(GEMM_NN, l, h, l, X22, ldx, left, h, X21, ldx, false);
-    gemm_tile(GEMM_NN, h, h, l, X12, ldx, left, h, X, ldx, true);
+    gemm_large(threads, h, l, l, right, l, X22, ldx, X12, ldx, false);
+    gemm_large(threads, l, h, l, X22, ldx, left, h, X21, ldx, false);
+    gemm_large(threads, h, h, l, X12, ldx, left, h, X, ldx, true);
 }
 
 // (I - Q) M = (2 I - (I + Q)) M = 2 M - I with M = (I + Q)^-1
-static void exact_forward(int b, const float *q, float *work, float *R) {
+static void exact_forward(int threads, int b, const float *q, float *work, float *R) {
     float *A = scratch_take(&work, square(b));
     fill_skew(b, q, A);
     add_diagonal(b, 1, A);
-    invert(b, A, b, R, b, work);
+    invert(threads, b, A, b, R, b, work);
     for (size_t i = 0; i < square(b); i++) R[i] *= 2;
     add_diagonal(b, -1, R);
 }
 
 // dM = -M dQ M, so dL/dQ = -2 M^T dR M^T; here its transpose, -2 M dR^T M.
-static const float *exact_backward(int b, const float *R, const float *dRt, float *work) {
+static const float *exact_backward(int threads, int b, const float *R, const float *dRt, float *work) {
     float *M = scratch_take(&work, square(b)), *half = scratch_take(&work, square(b));
     float *dQt = scratch_take(&work, square(b));
     for (size_t i = 0; i < square(b); i++) M[i] = 0.5F * R[i];
     add_diagonal(b, 0.5F, M);
-    product(b, M, dRt, half, false);
-    product(b, half, M, dQt, false);
+    product(threads, b, M, dRt, half, false);
+    product(threads, b, half, M, dQt, false);
     for (size_t i = 0; i < square(b); i++) dQt[i] *= -2;
     return dQt;
 }
 
-// ---- the series, by Horner's rule: H_p = c_p I, H_k = c_k I + Q H_(k+1), R = H_0
-// -------------------------------------
+// ---- the series ----------------------------------------------------------------------------------------------------
+// By Horner's rule: H_p = c_p I, H_k = c_k I + Q H_(k+1), R = H_0.
 
 // H[k] is H_(k+1), for k from 0 to p - 1.
-static void horner(int b, int terms, const float *Q, float *const *H, float *R) {
+static void horner(int threads, int b, int terms, const float *Q, float *const *H, float *R) {
     const int p = highest(terms);
     memset(H[p - 1], 0, square(b) * sizeof(float));
     add_diagonal(b, coefficient(terms, p), H[p - 1]);
     for (int k = p - 1; k >= 0; k--) {
         float *to = k > 0 ? H[k - 1] : R;
-        product(b, Q, H[k], to, false);
+        product(threads, b, Q, H[k], to, false);
         add_diagonal(b, coefficient(terms, k), to);
     }
 }
@@ -139,26 +140,26 @@ static void take_series(int b, int terms, float **work, float **Q, float *H[CAYL
     for (int k = 0; k < highest(terms); k++) H[k] = scratch_take(work, square(b));
 }
 
-static void series_forward(int b, int terms, const float *q, float *work, float *R) {
+static void series_forward(int threads, int b, int terms, const float *q, float *work, float *R) {
     float *Q, *H[CAYLEY_MOST_TERMS] = {NULL};
     take_series(b, terms, &work, &Q, H);
     fill_skew(b, q, Q);
-    horner(b, terms, Q, H, R);
+    horner(threads, b, terms, Q, H, R);
 }
 
 // With S_k = (dL/dH_k)^T: S_0 = dR^T, S_(k+1) = S_k Q, and (dL/dQ)^T = sum of H_(k+1) S_k.
-static const float *series_backward(int b, int terms, const float *q, const float *dRt, float *work) {
+static const float *series_backward(int threads, int b, int terms, const float *q, const float *dRt, float *work) {
     float *Q, *H[CAYLEY_MOST_TERMS] = {NULL};
     take_series(b, terms, &work, &Q, H);
     float *dQt = scratch_take(&work, square(b)), *S = scratch_take(&work, square(b));
     float *next = scratch_take(&work, square(b));
     fill_skew(b, q, Q);
-    horner(b, terms, Q, H, S); // R itself is not needed
+    horner(threads, b, terms, Q, H, S); // R itself is not needed
     for (int k = 0; k < highest(terms); k++) {
         const float *at = k == 0 ? dRt : S;
-        product(b, H[k], at, dQt, k > 0);
+        product(threads, b, H[k], at, dQt, k > 0);
         if (k + 1 == highest(terms)) break;
-        product(b, at, Q, next, false);
+        product(threads, b, at, Q, next, false);
         float *swap = S;
         S = next;
         next = swap;
@@ -168,16 +169,18 @@ static const float *series_backward(int b, int terms, const float *q, const floa
 
 // ---- calls ---------------------------------------------------------------------------------------------------------
 
-void cayley_forward(int b, int terms, const float *q, float *work, float *R) {
+void cayley_forward(int threads, int b, int terms, const float *q, float *work, float *R) {
     if (terms == 0) {
-        exact_forward(b, q, work, R);
+        exact_forward(threads, b, q, work, R);
     } else {
-        series_forward(b, terms, q, work, R);
+        series_forward(threads, b, terms, q, work, R);
     }
 }
 
-void cayley_backward(int b, int terms, const float *q, const float *R, const float *dRt, float *work, float *dq) {
-    const float *dQt = terms == 0 ? exact_backward(b, R, dRt, work) : series_backward(b, terms, q, dRt, work);
+void cayley_backward(int threads, int b, int terms, const float *q, const float *R, const float *dRt, float *work,
+                     float *dq) {
+    const float *dQt =
+        terms == 0 ? exact_backward(threads, b, R, dRt, work) : series_backward(threads, b, terms, q, dRt, work);
     for (int i = 0; i < b; i++) {
         for (int j = i + 1; j < b; j++, dq++) *dq += dQt[j * b + i] - dQt[i * b + j];
     }

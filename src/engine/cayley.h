@@ -1,11 +1,11 @@
 // Rotations from skew-symmetric matrices, as peft's OFT makes them (Qiu et al. 2023; Q_i is its oft_R.weight):
 //
 //     terms 0    R = (I - Q) (I + Q)^-1                            Cayley's transform, exact: R is orthogonal
-//     terms t    R = I + 2 Q + 2 Q^2 + ... + 2 Q^(p-1) + Q^p       its Neumann series with Q for -Q, so that for small
-//     Q
-//                                                                  it is the transpose; p = max(t - 1, 3); 2: I + 2 Q
+//     terms t    R = I + 2 Q + 2 Q^2 + ... + 2 Q^(p-1) + Q^p       its Neumann series with Q for -Q: the transpose, for
+//                                                                  small Q; p = max(t - 1, 3); 2: I + 2 Q
 //
-// q (b (b - 1) / 2) is the upper triangle of Q, row after row. Serial; `work` has cayley_work floats.
+// q (b (b - 1) / 2) is the upper triangle of Q, row after row; `work` has cayley_work floats. `threads` share the
+// products of one rotation: its matrices are as large as a row of x where one rotation turns all of it.
 #ifndef ENGINE_CAYLEY_H
 #define ENGINE_CAYLEY_H
 
@@ -18,8 +18,9 @@ static inline size_t cayley_numbers(int b) { // of q
 }
 size_t cayley_work(int b, int terms);
 // R (b, b).
-void cayley_forward(int b, int terms, const float *q, float *work, float *R);
+void cayley_forward(int threads, int b, int terms, const float *q, float *work, float *R);
 // dq += the gradient, given R and dR^T (b, b).
-void cayley_backward(int b, int terms, const float *q, const float *R, const float *dRt, float *work, float *dq);
+void cayley_backward(int threads, int b, int terms, const float *q, const float *R, const float *dRt, float *work,
+                     float *dq);
 
 #endif

@@ -119,19 +119,32 @@ void engine_gated_backward(Engine *engine, const GatedShape *shape, const Gate *
                            const GatedGradients *dw);
 
 // ---- what fine-tuning methods put beside a product -----------------------------------------------------------------
-// DoRA. norms (m2) = of each row of W + sum over k of s_k b_k a_k^T: W (m2, m1), A (r, m1), s (r), B (r, m2).
-size_t engine_lora_norms_scratch(int m2, int r);
-void engine_lora_norms(Engine *engine, int m1, int m2, int r, const float *W, const float *A, const float *s,
-                       const float *B, float *norms);
-// y (n, m) = magnitude / norms * (z - bias) + bias, column by column; backward takes the norms for constants. dz is
-// overwritten and may be dy; dmagnitude: or NULL.
-void engine_magnitude_forward(Engine *engine, int n, int m, Activation z, const float *bias, const float *magnitude,
-                              const float *norms, Activation y);
-size_t engine_magnitude_scratch(int n, int m);
-void engine_magnitude_backward(Engine *engine, int n, int m, Activation z, const float *bias, const float *magnitude,
-                               const float *norms, Activation dy, Activation dz, float *dmagnitude);
+// LoRA and DoRA. M (m2, m1) = W + sum over k of s_k b_k a_k^T: W (m2, m1), A (r, m1), s (r), B (r, m2). With `lengths`
+// (m2) its rows are brought to these, and `norms` (m2) receives what they were; NULL both: as they are.
+typedef struct LoraShape {
+    int m1, m2, r;
+} LoraShape;
+typedef struct LoraFactors {
+    const float *A, *s, *B, *lengths;
+} LoraFactors;
+size_t engine_lora_scratch(const LoraShape *shape);
+void engine_lora_form(Engine *engine, const LoraShape *shape, const LoraFactors *f, const float *W, float *norms,
+                      float *M);
+// Gradients of A and B from x (n, m1) and the gradient dy (n, m2) of x M^T; nothing of M's size is formed.
+typedef struct LoraGradients {
+    float *A, *B;
+} LoraGradients;
+size_t engine_lora_backward_scratch(const LoraShape *shape, int n);
+void engine_lora_backward(Engine *engine, const LoraShape *shape, int n, const LoraFactors *f, const float *norms,
+                          Activation x, Activation dy, const LoraGradients *d);
+// dlengths (m) += the gradient of the rows' lengths, norms counted as constants, from the product y (n, m) = x M^T +
+// bias and its gradient. A length of 0 leaves nothing in y to tell it by, and gets none.
+size_t engine_lengths_scratch(int n, int m);
+void engine_lengths_backward(Engine *engine, int n, int m, Activation y, const float *bias, const float *lengths,
+                             Activation dy, float *dlengths);
 
-// LoHa. out (m2, m1) = W + scale (A1^T B1) * (A2^T B2), element by element; the gradients follow from G = dL/d out.
+// LoHa. out (m2, m1) = W + scale (A1^T B1) * (A2^T B2), element by element; the gradients follow from G = dL/d out and
+// both products (2, m2, m1), which forward leaves where it is given a place.
 typedef struct HadamardShape {
     int m1, m2, r;
     float scale;
@@ -143,16 +156,17 @@ typedef struct HadamardGradients {
     float *a1, *b1, *a2, *b2;
 } HadamardGradients;
 void engine_hadamard_forward(Engine *engine, const HadamardShape *shape, const HadamardFactors *f, const float *W,
-                             float *out);
-void engine_hadamard_backward(Engine *engine, const HadamardShape *shape, const HadamardFactors *f, const float *G,
-                              const HadamardGradients *d);
+                             float *products /* or NULL */, float *out);
+void engine_hadamard_backward(Engine *engine, const HadamardShape *shape, const HadamardFactors *f,
+                              const float *products, const float *G, const HadamardGradients *d);
 
 // OFT. Each of the `blocks` equal pieces of a row is multiplied by its own rotation, of Cayley's transform of the skew
-// matrix whose upper triangle is in q (engine/cayley.h, `terms` too): y (n, m) = x diag(R_1, R_2, ...). dx: or none;
+// matrix whose upper triangle is in q (engine/cayley.h, `terms` too): y (n, m) = x diag(R_1, R_2, ...). Forward there
+// is what multiplies x where y would be multiplied by W (m2, m): out (m2, m) = W diag(R_1, R_2, ...)^T. dx: or none;
 // dq: or NULL.
 size_t engine_rotate_scratch(int n, int m, int blocks, int terms);
-void engine_rotate_forward(Engine *engine, int n, int m, int blocks, int terms, const float *q, Activation x,
-                           Activation y);
+void engine_rotate_form(Engine *engine, int m2, int m, int blocks, int terms, const float *q, const float *W,
+                        float *out);
 void engine_rotate_backward(Engine *engine, int n, int m, int blocks, int terms, const float *q, Activation x,
                             Activation dy, Activation dx, bool accumulate, float *dq);
 

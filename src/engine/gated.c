@@ -359,10 +359,17 @@ static void project(const Chain *chain, const Rows *r, Span tile, float *hidden)
 static void expand_panel(const Chain *chain, Span tile, Operand hidden, int column, int width, float *y, int ld,
                          bool accumulate) {
     int wide = main_width(chain->shape);
+    const float *main = panel_at(chain->form, chain->out_panels, wide, column);
+    Span whole = next_segment(chain, tile, tile.first);
+    if (chain->form == PANEL_BF16 && whole.count == tile.count && wide % BF16_STEP == 0) { // one pass over y
+        int depth = slot_rows(chain, whole.slot);
+        operand_multiply_joined(tile.count, wide + depth, width, hidden, main, wide,
+                                panel_at(chain->form, slot_out(chain, whole.slot), depth, column), y, ld, accumulate);
+        return;
+    }
     for (int first = 0; first < wide; first += PANEL_DEPTH) {
-        panel_multiply(tile.count, tile_min(PANEL_DEPTH, wide - first), width, operand_at(hidden, 0, first),
-                       panel_at(chain->form, chain->out_panels, wide, column), wide, first, PANEL_WIDTH, y, ld,
-                       accumulate || first > 0);
+        panel_multiply(tile.count, tile_min(PANEL_DEPTH, wide - first), width, operand_at(hidden, 0, first), main, wide,
+                       first, PANEL_WIDTH, y, ld, accumulate || first > 0);
     }
     for (Span s = tile; s.first < tile.first + tile.count; s.first += s.count) {
         s = next_segment(chain, tile, s.first);

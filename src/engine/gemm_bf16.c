@@ -46,5 +46,11 @@ bool gemm_bf16_is_native(void) {
 
 void gemm_bf16(int m, int n, int k, const uint16_t *A, int lda, const uint16_t *B, int ldb, float *C, int ldc,
                bool accumulate) {
-    if (m > 0 && n > 0) amx_multiply_bf16(m, n, k / BF16_STEP, A, 2 * lda, B, ldb, C, ldc, accumulate);
+    gemm_bf16_joined(m, n, k, A, lda, B, ldb, k, NULL, C, ldc, accumulate);
+}
+
+void gemm_bf16_joined(int m, int n, int k, const uint16_t *A, int lda, const uint16_t *B, int ldb, int k1,
+                      const uint16_t *rest, float *C, int ldc, bool accumulate) {
+    if (m <= 0 || n <= 0) return;
+    amx_multiply_bf16(m, n, k / BF16_STEP, A, 2 * lda, B, ldb, k1 / BF16_STEP, rest, C, ldc, accumulate);
 }

@@ -24,7 +24,11 @@ bool gemm_bf16_is_native(void); // false: it must not be called
 void gemm_bf16(int m, int n, int k, const uint16_t *A, int lda, const uint16_t *B, int ldb, float *C, int ldc,
                bool accumulate);
 
-// The same in plain C, on any processor: its twin.
+// The same where B's rows from k1 on (a multiple of BF16_STEP) lie at `rest`: to the bit what two products would sum.
+void gemm_bf16_joined(int m, int n, int k, const uint16_t *A, int lda, const uint16_t *B, int ldb, int k1,
+                      const uint16_t *rest, float *C, int ldc, bool accumulate);
+
+// gemm_bf16 in plain C, on any processor: its twin.
 void gemm_bf16_plain(int m, int n, int k, const uint16_t *A, int lda, const uint16_t *B, int ldb, float *C, int ldc,
                      bool accumulate);
 

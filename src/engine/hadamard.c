@@ -2,8 +2,9 @@
 //
 //     W' = W + scale P1 * P2        P1 = A1^T B1, P2 = A2^T B2        A (r, m2), B (r, m1)
 //
-// Backward, G = dL/dW': with T1 = scale G * P2, dA1 = B1 T1^T and dB1 = A1 T1; the same with 1 and 2 exchanged. Tiles
-// of P1 and P2 are formed again where they are needed, so that nothing of W's size is kept.
+// Backward, G = dL/dW': with T1 = scale G * P2, dA1 = B1 T1^T and dB1 = A1 T1; the same with 1 and 2 exchanged.
+#include <string.h>
+
 #include "engine/internal.h"
 #include "engine/tile.h"
 
@@ -16,41 +17,44 @@ static void product(const HadamardShape *shape, const float *A, const float *B, 
 }
 
 void engine_hadamard_forward(Engine *engine, const HadamardShape *shape, const HadamardFactors *f, const float *W,
-                             float *out) {
+                             float *products, float *out) {
     engine_profile_begin(engine);
     const int m1 = shape->m1, m2 = shape->m2;
+    const size_t all = (size_t)m1 * (size_t)m2;
 #pragma omp parallel for collapse(2) num_threads(engine->threads) schedule(static)
     for (int i = 0; i < m2; i += ROWS) {
         for (int j = 0; j < m1; j += COLUMNS) {
-            _Alignas(64) float first[ROWS * COLUMNS], second[ROWS * COLUMNS];
+            _Alignas(64) float tiles[2][ROWS * COLUMNS];
             const int rows = tile_min(ROWS, m2 - i), width = tile_min(COLUMNS, m1 - j);
-            product(shape, f->a1, f->b1, i, rows, j, width, first);
-            product(shape, f->a2, f->b2, i, rows, j, width, second);
+            product(shape, f->a1, f->b1, i, rows, j, width, tiles[0]);
+            product(shape, f->a2, f->b2, i, rows, j, width, tiles[1]);
             for (int k = 0; k < rows; k++) {
-                const size_t at = (size_t)(i + k) * (size_t)m1 + (size_t)j;
+                const size_t at = (size_t)(i + k) * (size_t)m1 + (size_t)j, bytes = (size_t)width * sizeof(float);
+                const float *first = tiles[0] + k * width, *second = tiles[1] + k * width;
                 for (int l = 0; l < width; l++) {
-                    out[at + (size_t)l] =
-                        W[at + (size_t)l] + shape->scale * first[k * width + l] * second[k * width + l];
+                    out[at + (size_t)l] = W[at + (size_t)l] + shape->scale * first[l] * second[l];
                 }
+                if (!products) continue;
+                memcpy(products + at, first, bytes);
+                memcpy(products + all + at, second, bytes);
             }
         }
     }
     engine_profile_end(engine, KERNEL_ADAPTER, 4.0 * m1 * m2 * shape->r, 8.0 * m1 * m2);
 }
 
-// T (rows, width) = scale G * A^T B
-static void slope(const HadamardShape *shape, const float *A, const float *B, const float *G, int row, int rows,
-                  int column, int width, float *T) {
-    product(shape, A, B, row, rows, column, width, T);
+// T (rows, width) = scale G * P
+static void slope(const HadamardShape *shape, const float *P, const float *G, int row, int rows, int column, int width,
+                  float *T) {
     for (int k = 0; k < rows; k++) {
-        const float *g = G + (size_t)(row + k) * (size_t)shape->m1 + column;
-        for (int l = 0; l < width; l++) T[k * width + l] *= shape->scale * g[l];
+        const size_t at = (size_t)(row + k) * (size_t)shape->m1 + (size_t)column;
+        for (int l = 0; l < width; l++) T[k * width + l] = shape->scale * G[at + (size_t)l] * P[at + (size_t)l];
     }
 }
 
-// dA += B T^T with T from the other pair: each thread has columns of its own.
-static void add_left(Engine *engine, const HadamardShape *shape, const float *B, const float *other_a,
-                     const float *other_b, const float *G, float *dA) {
+// dA += B T^T with T from the other pair's product: each thread has columns of its own.
+static void add_left(Engine *engine, const HadamardShape *shape, const float *B, const float *P, const float *G,
+                     float *dA) {
     const int m1 = shape->m1, m2 = shape->m2;
 #pragma omp parallel for num_threads(engine->threads) schedule(static)
     for (int i = 0; i < m2; i += ROWS) {
@@ -58,7 +62,7 @@ static void add_left(Engine *engine, const HadamardShape *shape, const float *B,
         for (int j = 0; j < m1; j += COLUMNS) {
             _Alignas(64) float T[ROWS * COLUMNS], Tt[COLUMNS * ROWS];
             const int width = tile_min(COLUMNS, m1 - j);
-            slope(shape, other_a, other_b, G, i, rows, j, width, T);
+            slope(shape, P, G, i, rows, j, width, T);
             gemm_transpose(rows, width, T, width, Tt, rows);
             gemm_tile(GEMM_NN, shape->r, rows, width, B + j, m1, Tt, rows, dA + i, m2, true);
         }
@@ -66,8 +70,8 @@ static void add_left(Engine *engine, const HadamardShape *shape, const float *B,
 }
 
 // dB += A T, likewise.
-static void add_right(Engine *engine, const HadamardShape *shape, const float *A, const float *other_a,
-                      const float *other_b, const float *G, float *dB) {
+static void add_right(Engine *engine, const HadamardShape *shape, const float *A, const float *P, const float *G,
+                      float *dB) {
     const int m1 = shape->m1, m2 = shape->m2;
 #pragma omp parallel for num_threads(engine->threads) schedule(static)
     for (int j = 0; j < m1; j += COLUMNS) {
@@ -75,18 +79,19 @@ static void add_right(Engine *engine, const HadamardShape *shape, const float *A
         for (int i = 0; i < m2; i += ROWS) {
             _Alignas(64) float T[ROWS * COLUMNS];
             const int rows = tile_min(ROWS, m2 - i);
-            slope(shape, other_a, other_b, G, i, rows, j, width, T);
+            slope(shape, P, G, i, rows, j, width, T);
             gemm_tile(GEMM_NN, shape->r, width, rows, A + i, m2, T, width, dB + j, m1, true);
         }
     }
 }
 
-void engine_hadamard_backward(Engine *engine, const HadamardShape *shape, const HadamardFactors *f, const float *G,
-                              const HadamardGradients *d) {
+void engine_hadamard_backward(Engine *engine, const HadamardShape *shape, const HadamardFactors *f,
+                              const float *products, const float *G, const HadamardGradients *d) {
     engine_profile_begin(engine);
-    add_left(engine, shape, f->b1, f->a2, f->b2, G, d->a1);
-    add_right(engine, shape, f->a1, f->a2, f->b2, G, d->b1);
-    add_left(engine, shape, f->b2, f->a1, f->b1, G, d->a2);
-    add_right(engine, shape, f->a2, f->a1, f->b1, G, d->b2);
-    engine_profile_end(engine, KERNEL_ADAPTER, 16.0 * shape->m1 * shape->m2 * shape->r, 16.0 * shape->m1 * shape->m2);
+    const float *first = products, *second = products + (size_t)shape->m1 * (size_t)shape->m2;
+    add_left(engine, shape, f->b1, second, G, d->a1);
+    add_right(engine, shape, f->a1, second, G, d->b1);
+    add_left(engine, shape, f->b2, first, G, d->a2);
+    add_right(engine, shape, f->a2, first, G, d->b2);
+    engine_profile_end(engine, KERNEL_ADAPTER, 8.0 * shape->m1 * shape->m2 * shape->r, 32.0 * shape->m1 * shape->m2);
 }

@@ -131,6 +131,12 @@ void operand_multiply(int n, int depth, int m, Operand x, const float *panel, fl
     multiply_rows(n, depth, m, x, panel, panel + (size_t)m * panel_rows(x.form, depth), y, ldy, accumulate);
 }
 
+void operand_multiply_joined(int n, int depth, int m, Operand x, const float *panel, int joint, const float *rest,
+                             float *y, int ldy, bool accumulate) {
+    gemm_bf16_joined(n, m, panel_depth(x.form, depth), x.rows, x.ld, (const uint16_t *)(const void *)panel, m, joint,
+                     (const uint16_t *)(const void *)rest, y, ldy, accumulate);
+}
+
 void panel_multiply(int n, int depth, int m, Operand x, const float *panels, int k, int first, int width, float *y,
                     int ldy, bool accumulate) {
     for (int j = 0; j < m; j += width) {

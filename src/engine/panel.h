@@ -85,8 +85,11 @@ Operand operand_at(Operand x, int row, int column);
 
 // Serial: y (n, m) = [y +] x B for one panel of m columns and `depth` rows.
 void operand_multiply(int n, int depth, int m, Operand x, const float *panel, float *y, int ldy, bool accumulate);
-// The same for all panels (m columns), for `depth` of their k rows from `first` on (a multiple of PANEL_DEPTH); x
-// begins at that column.
+// The same where the panel's rows from `joint` on lie at `rest`; of bf16 alone, joint a whole number of its steps.
+void operand_multiply_joined(int n, int depth, int m, Operand x, const float *panel, int joint, const float *rest,
+                             float *y, int ldy, bool accumulate);
+// The same as operand_multiply for all panels (m columns), for `depth` of their k rows from `first` on (a multiple of
+// PANEL_DEPTH); x begins at that column.
 void panel_multiply(int n, int depth, int m, Operand x, const float *panels, int k, int first, int width, float *y,
                     int ldy, bool accumulate);
 

@@ -1,33 +1,55 @@
 // Block-diagonal rotations of rows, y_i = x_i R_i for each of the `blocks` pieces of a row, with R_i from Cayley's
-// transform. Backward: dx_i = dy_i R_i^T, dR_i = x_i^T dy_i summed over the rows.
+// transform. What comes after is a frozen matrix W: y W^T = x (W R^T)^T, so that forward rotates W, once a pass, and
+// not the rows of x. Backward: dx_i = dy_i R_i^T, dR_i = x_i^T dy_i summed over the rows.
 #include <string.h>
 
 #include "engine/cayley.h"
+#include "engine/panel.h"
 #include "engine/reduce.h"
-#include "engine/rows.h"
-#include "engine/tile.h"
 
-enum { ROWS = 128, COLUMNS = 256 }; // of a tile
+enum { COLUMNS = 256 }; // of a tile
 
 typedef struct Rotation {
     int n, m, b;
-    Activation from, to;
-    const float *B;   // (m / b, b, b)
+    Activation from, to; // to: or none
+    float *panels;       // of R_i^T, for each block
+    PanelForm form;
     Activation slope; // where .gelu: times GELU's slope at these (n, m)
     bool accumulate;
 } Rotation;
 
-// to (rows, columns from `column` of block `block` on) = from B
+static int blocks_of(const Rotation *r) {
+    return r->m / r->b;
+}
+
+static float *panels_of(const Rotation *r, int block) {
+    return r->panels + (size_t)block * panel_size(r->b, r->b);
+}
+
+// From R (blocks, b, b).
+static void pack(Engine *engine, const Rotation *r, const float *R) {
+#pragma omp parallel for collapse(2) num_threads(engine->threads) schedule(static)
+    for (int block = 0; block < blocks_of(r); block++) {
+        for (int j = 0; j < r->b; j += PANEL_WIDTH) {
+            const int width = tile_min(PANEL_WIDTH, r->b - j);
+            const float *rows = R + ((size_t)block * (size_t)r->b + (size_t)j) * (size_t)r->b;
+            float *panel = panel_at(r->form, panels_of(r, block), r->b, j);
+            panel_set_columns(r->form, r->b, 0, width, rows, r->b, panel, width);
+            if (r->form == PANEL_ROUNDED) rows_round((size_t)r->b * (size_t)width, panel);
+        }
+    }
+}
+
+// to (rows, columns from `column` of block `block` on) = from R^T
 static void rotate_tile(const Rotation *r, int row, int rows, int block, int column) {
-    _Alignas(64) float loaded[ROWS * COLUMNS], sums[ROWS * COLUMNS];
+    _Alignas(64) float loaded[PANEL_BUFFER], sums[PANEL_ROWS * COLUMNS];
     const size_t at = (size_t)row * (size_t)r->m + (size_t)block * (size_t)r->b;
-    const float *B = r->B + (size_t)block * (size_t)r->b * (size_t)r->b;
     const int width = tile_min(COLUMNS, r->b - column);
-    for (int first = 0; first < r->b; first += COLUMNS) {
-        int depth = tile_min(COLUMNS, r->b - first), stride = r->m;
-        const float *x = rows_read(rows, depth, activation_at(r->from, at + (size_t)first), &stride, loaded);
-        gemm_tile(GEMM_NN, rows, width, depth, x, stride, B + (size_t)first * (size_t)r->b + column, r->b, sums, width,
-                  first > 0);
+    for (int first = 0; first < r->b; first += PANEL_DEPTH) {
+        const int depth = tile_min(PANEL_DEPTH, r->b - first);
+        const Operand x = operand_read(r->form, rows, depth, activation_at(r->from, at + (size_t)first), r->m, loaded);
+        panel_multiply(rows, depth, width, x, panel_at(r->form, panels_of(r, block), r->b, column), r->b, first,
+                       PANEL_WIDTH, sums, width, first > 0);
     }
     const size_t out = at + (size_t)column;
     if (r->slope.gelu) rows_gelu_slope(rows, width, activation_at(r->slope, out), r->m, sums, width);
@@ -35,57 +57,146 @@ static void rotate_tile(const Rotation *r, int row, int rows, int block, int col
 }
 
 static void rotate(Engine *engine, const Rotation *r) {
-#pragma omp parallel for collapse(2) num_threads(engine->threads) schedule(static)
-    for (int i = 0; i < tile_count(r->n, ROWS); i++) {
-        for (int block = 0; block < r->m / r->b; block++) {
-            for (int j = 0; j < r->b; j += COLUMNS) {
-                rotate_tile(r, i * ROWS, tile_extent(r->n, ROWS, i), block, j);
+#pragma omp parallel num_threads(engine->threads)
+    {
+        amx_begin();
+#pragma omp for collapse(2) schedule(static)
+        for (int i = 0; i < tile_count(r->n, PANEL_ROWS); i++) {
+            for (int block = 0; block < blocks_of(r); block++) {
+                for (int j = 0; j < r->b; j += COLUMNS) {
+                    rotate_tile(r, i * PANEL_ROWS, tile_extent(r->n, PANEL_ROWS, i), block, j);
+                }
             }
         }
+        amx_end();
     }
+}
+
+// Blocks are shared out, or the products of each.
+static int threads_within(const Engine *engine, int blocks) {
+    return blocks < engine->threads ? engine->threads : 1;
 }
 
 // R (blocks, b, b)
 static void build(Engine *engine, int b, int blocks, int terms, const float *q, float *work, float *R) {
-#pragma omp parallel for num_threads(engine->threads) schedule(static)
+    const int within = threads_within(engine, blocks);
+#pragma omp parallel for num_threads(engine->threads) schedule(static) if (within == 1)
     for (int i = 0; i < blocks; i++) {
-        cayley_forward(b, terms, q + (size_t)i * cayley_numbers(b), work + (size_t)i * cayley_work(b, terms),
+        cayley_forward(within, b, terms, q + (size_t)i * cayley_numbers(b), work + (size_t)i * cayley_work(b, terms),
                        R + (size_t)i * (size_t)b * (size_t)b);
     }
 }
 
-size_t engine_rotate_scratch(int n, int m, int blocks, int terms) {
-    const int b = m / blocks;
-    const size_t sums = reduce_scratch(n, b, b, 0, 0), work = (size_t)blocks * cayley_work(b, terms);
-    return 3 * scratch_size((size_t)m * (size_t)b) + scratch_larger(sums, work);
+// ---- sums of dy_i^T x_i --------------------------------------------------------------------------------------------
+
+static bool is_small(int b) { // a rotation's sums stay in cache
+    return b <= COLUMNS;
 }
 
-void engine_rotate_forward(Engine *engine, int n, int m, int blocks, int terms, const float *q, Activation x,
-                           Activation y) {
+static int part_rows(int n, int m, int b) {
+    return tile_part(n, (size_t)m * (size_t)b, PANEL_ROWS);
+}
+
+static size_t sums_scratch(int n, int m, int b) {
+    const size_t parts = (size_t)tile_count(n, part_rows(n, m, b));
+    return is_small(b) ? parts * scratch_size((size_t)m * (size_t)b) : reduce_scratch(n, b, b, 0, 0);
+}
+
+// Of a tile of rows.
+static void add_tile(const Rotation *r, Activation x, int row, int rows, int block, float *sums, bool accumulate) {
+    _Alignas(64) float left[PANEL_ROWS * COLUMNS], right[PANEL_ROWS * COLUMNS];
+    const size_t at = (size_t)row * (size_t)r->m + (size_t)block * (size_t)r->b;
+    int ldl = r->m, ldx = r->m;
+    const float *L = rows_read(rows, r->b, activation_at(r->from, at), &ldl, left);
+    const float *X = rows_read(rows, r->b, activation_at(x, at), &ldx, right);
+    for (int j = 0; j < r->b; j += PANEL_WIDTH) {
+        gemm_tile(GEMM_TN, r->b, tile_min(PANEL_WIDTH, r->b - j), rows, L, ldl, X + j, ldx, sums + j, r->b, accumulate);
+    }
+}
+
+// Small rotations: a tile is rotated and summed while it is in cache. dRt (blocks, b, b): overwritten, or NULL.
+static void rotate_and_sum(Engine *engine, const Rotation *r, Activation x, float *dRt, float *scratch) {
+    const int part = part_rows(r->n, r->m, r->b), parts = tile_count(r->n, part);
+    const size_t all = (size_t)r->m * (size_t)r->b, one = (size_t)r->b * (size_t)r->b, size = scratch_size(all);
+#pragma omp parallel num_threads(engine->threads)
+    {
+        amx_begin();
+#pragma omp for collapse(2) schedule(dynamic)
+        for (int i = 0; i < parts; i++) {
+            for (int block = 0; block < blocks_of(r); block++) {
+                const int end = i * part + tile_extent(r->n, part, i);
+                for (int row = i * part; row < end; row += PANEL_ROWS) {
+                    const int rows = tile_min(PANEL_ROWS, end - row);
+                    float *sums = scratch + (size_t)i * size + (size_t)block * one;
+                    if (r->to.data) rotate_tile(r, row, rows, block, 0);
+                    if (dRt) add_tile(r, x, row, rows, block, sums, row > i * part);
+                }
+            }
+        }
+        amx_end();
+#pragma omp for schedule(static)
+        for (size_t j = 0; j < (dRt ? all : 0); j++) {
+            dRt[j] = scratch[j];
+            for (int i = 1; i < parts; i++) dRt[j] += scratch[(size_t)i * size + j];
+        }
+    }
+}
+
+static void sum_large(Engine *engine, const Rotation *r, Activation x, float *dRt, float *scratch) {
+    memset(dRt, 0, (size_t)r->m * (size_t)r->b * sizeof *dRt);
+    for (int i = 0; i < blocks_of(r); i++) {
+        const size_t at = (size_t)i * (size_t)r->b;
+        const Reduction sum = {.n = r->n,
+                               .p = r->b,
+                               .q = r->b,
+                               .L = activation_at(r->from, at),
+                               .ldl = r->m,
+                               .X = activation_at(x, at),
+                               .ldx = r->m,
+                               .G = dRt + at * (size_t)r->b};
+        reduce(engine, 1, &sum, scratch);
+    }
+}
+
+// ---- calls ---------------------------------------------------------------------------------------------------------
+
+static size_t panels_size(int m, int b) {
+    return scratch_size((size_t)(m / b) * panel_size(b, b));
+}
+
+size_t engine_rotate_scratch(int n, int m, int blocks, int terms) {
+    const int b = m / blocks;
+    const size_t work = (size_t)blocks * cayley_work(b, terms);
+    return 2 * scratch_size((size_t)m * (size_t)b) + panels_size(m, b) + scratch_larger(sums_scratch(n, m, b), work);
+}
+
+void engine_rotate_form(Engine *engine, int m2, int m, int blocks, int terms, const float *q, const float *W,
+                        float *out) {
     engine_profile_begin(engine);
     const int b = m / blocks;
     float *scratch = engine->scratch, *R = scratch_take(&scratch, (size_t)m * (size_t)b);
+    const Rotation r = {.n = m2,
+                        .m = m,
+                        .b = b,
+                        .from = activation_f32(W),
+                        .to = activation_f32(out),
+                        .panels = scratch_take(&scratch, panels_size(m, b)),
+                        .form = PANEL_F32};
     build(engine, b, blocks, terms, q, scratch, R);
-    rotate(engine, &(Rotation){.n = n, .m = m, .b = b, .from = x, .to = y, .B = R});
-    engine_profile_end(engine, KERNEL_ADAPTER, 2.0 * n * m * b, 8.0 * n * m);
+    pack(engine, &r, R);
+    rotate(engine, &r);
+    engine_profile_end(engine, KERNEL_ADAPTER, 2.0 * m2 * m * b, 8.0 * m2 * m);
 }
 
-// dRt (blocks, b, b) = sums of dy_i^T x_i
-static void sum_rotations(Engine *engine, int n, int m, int b, Activation x, Activation dy, float *dRt,
-                          float *scratch) {
-    memset(dRt, 0, (size_t)m * (size_t)b * sizeof *dRt);
-    for (int i = 0; i < m / b; i++) {
-        const size_t at = (size_t)i * (size_t)b;
-        reduce(engine, 1,
-               &(Reduction){.n = n,
-                            .p = b,
-                            .q = b,
-                            .L = activation_at(dy, at),
-                            .ldl = m,
-                            .X = activation_at(x, at),
-                            .ldx = m,
-                            .G = dRt + at * (size_t)b},
-               scratch);
+// dq from dR_i^T (blocks, b, b).
+static void add_gradients(Engine *engine, int b, int blocks, int terms, const float *q, const float *R,
+                          const float *dRt, float *work, float *dq) {
+    const int within = threads_within(engine, blocks);
+#pragma omp parallel for num_threads(engine->threads) schedule(static) if (within == 1)
+    for (int i = 0; i < blocks; i++) {
+        const size_t at = (size_t)i * (size_t)b * (size_t)b, numbers = (size_t)i * cayley_numbers(b);
+        cayley_backward(within, b, terms, q + numbers, R + at, dRt + at, work + (size_t)i * cayley_work(b, terms),
+                        dq + numbers);
     }
 }
 
@@ -93,23 +204,25 @@ void engine_rotate_backward(Engine *engine, int n, int m, int blocks, int terms,
                             Activation dy, Activation dx, bool accumulate, float *dq) {
     engine_profile_begin(engine);
     const int b = m / blocks;
-    const size_t all = (size_t)m * (size_t)b, one = (size_t)b * (size_t)b;
-    float *scratch = engine->scratch, *R = scratch_take(&scratch, all), *Rt = scratch_take(&scratch, all);
-    float *dRt = scratch_take(&scratch, all);
+    const size_t all = (size_t)m * (size_t)b;
+    float *scratch = engine->scratch, *R = scratch_take(&scratch, all), *dRt = scratch_take(&scratch, all);
+    const Rotation r = {.n = n,
+                        .m = m,
+                        .b = b,
+                        .from = dy,
+                        .to = dx,
+                        .panels = scratch_take(&scratch, panels_size(m, b)),
+                        .form = panel_form(dy.type, NULL),
+                        .slope = x,
+                        .accumulate = accumulate};
     build(engine, b, blocks, terms, q, scratch, R);
-    if (dx.data) {
-        for (int i = 0; i < blocks; i++) gemm_transpose(b, b, R + (size_t)i * one, b, Rt + (size_t)i * one, b);
-        rotate(
-            engine,
-            &(Rotation){.n = n, .m = m, .b = b, .from = dy, .to = dx, .B = Rt, .slope = x, .accumulate = accumulate});
+    pack(engine, &r, R);
+    if (is_small(b)) {
+        rotate_and_sum(engine, &r, x, dq ? dRt : NULL, scratch);
+    } else {
+        if (dx.data) rotate(engine, &r);
+        if (dq) sum_large(engine, &r, x, dRt, scratch);
     }
-    if (dq) {
-        sum_rotations(engine, n, m, b, x, dy, dRt, scratch);
-#pragma omp parallel for num_threads(engine->threads) schedule(static)
-        for (int i = 0; i < blocks; i++) {
-            cayley_backward(b, terms, q + (size_t)i * cayley_numbers(b), R + (size_t)i * one, dRt + (size_t)i * one,
-                            scratch + (size_t)i * cayley_work(b, terms), dq + (size_t)i * cayley_numbers(b));
-        }
-    }
+    if (dq) add_gradients(engine, b, blocks, terms, q, R, dRt, scratch, dq);
     engine_profile_end(engine, KERNEL_ADAPTER, 2.0 * n * m * b * ((dx.data != NULL) + (dq != NULL)), 12.0 * n * m);
 }

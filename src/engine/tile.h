@@ -27,6 +27,14 @@ static inline int tile_even(int n, int most, int multiple) {
     return size > multiple ? size : multiple;
 }
 
+// Rows of each part of n whose sums are kept apart, `sums` numbers a part, and then added in order: by the shape alone,
+// so that threads change no bit. A multiple of `tile`.
+static inline int tile_part(int n, size_t sums, int tile) {
+    const size_t most = (size_t)1 << 20, few = 4; // numbers of all parts; parts that there are in any case
+    const size_t wanted = sums * few < most ? most / sums : few, parts = (size_t)tile_count(n, 2 * tile);
+    return tile_round(tile_count(n, (int)(parts < wanted ? parts : wanted)), tile);
+}
+
 // Pieces of scratch start at cache lines: the size a piece of n floats takes, and taking it.
 static inline size_t scratch_size(size_t n) {
     return (n + 15) / 16 * 16;

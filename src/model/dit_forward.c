@@ -25,9 +25,10 @@ static void linear_forward(const Pass *p, const Linear *linear, Activation x, Ac
     linear->kind->forward(linear, p->engine, p->gate, p->shared, x, saved, p->w->work, y, pack);
 }
 
-static void linear_backward(const Pass *p, const Linear *linear, Activation x, Activation saved, Activation dy,
-                            Activation dx, bool accumulate) {
-    linear->kind->backward(linear, p->engine, p->gate, p->shared, x, saved, p->w->work, dy, dx, accumulate, p->dshared);
+static void linear_backward(const Pass *p, const Linear *linear, Activation x, Activation y, Activation saved,
+                            Activation dy, Activation dx, bool accumulate) {
+    linear->kind->backward(linear, p->engine, p->gate, p->shared, x, y, saved, p->w->work, dy, dx, accumulate,
+                           p->dshared);
 }
 
 // The conditioning path and the two ends of the model: dense layers (which save nothing) between fp32 buffers.
@@ -39,7 +40,7 @@ static void linear_forward_f32(const Pass *p, const Linear *linear, const float 
 
 static void linear_backward_f32(const Pass *p, const Linear *linear, const float *x, const float *dy, float *dx,
                                 bool accumulate) {
-    linear_backward(p, linear, activation_f32(x), none, activation_f32(dy), activation_f32(dx), accumulate);
+    linear_backward(p, linear, activation_f32(x), none, none, activation_f32(dy), activation_f32(dx), accumulate);
 }
 
 // Where q, k, v begin in a block's qkv buffer, and how far apart its rows are.
@@ -106,7 +107,7 @@ static void condition_backward(const Pass *p, const DitBatch *batch) {
     size_t n = (size_t)p->B * (size_t)p->D;
     linear_backward_f32(p, &dit->final_adaln, w->c_silu, w->dada, w->dc_silu, false);
     for (int i = 0; i < dit->config.depth; i++)
-        linear_backward(p, &dit->blocks[i].adaln, activation_f32(w->c_silu), w->blocks[i].saved_adaln,
+        linear_backward(p, &dit->blocks[i].adaln, activation_f32(w->c_silu), none, w->blocks[i].saved_adaln,
                         activation_f32(w->blocks[i].dada), activation_f32(w->dc_silu), true);
     engine_silu_backward(p->engine, n, w->c, w->dc_silu, w->dc, false);
     if (dit->config.factored || dit->config.classifier)
@@ -247,14 +248,14 @@ static void attention_backward(const Pass *p, int i) {
     const BlockActivations *a = &p->w->blocks[i];
     const DitWorkspace *w = p->w;
     QkvView qkv = qkv_view(p, a->qkv), dqkv = qkv_view(p, w->dqkv);
-    linear_backward(p, &block->o, a->attention, a->saved_o, w->dy, w->dn, false);
+    linear_backward(p, &block->o, a->attention, a->o, a->saved_o, w->dy, w->dn, false);
     engine_attention_backward(p->engine, p->B, p->T, p->D, p->dit->config.heads, qkv.stride, qkv.q, qkv.k, qkv.v,
                               a->attention, a->lse, w->dn, dqkv.q, dqkv.k, dqkv.v);
     norm_forward(p, norm_of_attention(p, i));
-    linear_backward(p, &block->q, p->w->norm, a->saved_q, dqkv.q, w->dn, false);
+    linear_backward(p, &block->q, p->w->norm, qkv.q, a->saved_q, dqkv.q, w->dn, false);
     if (!p->dit->config.fused_qkv) {
-        linear_backward(p, &block->k, p->w->norm, a->saved_k, dqkv.k, w->dn, true);
-        linear_backward(p, &block->v, p->w->norm, a->saved_v, dqkv.v, w->dn, true);
+        linear_backward(p, &block->k, p->w->norm, qkv.k, a->saved_k, dqkv.k, w->dn, true);
+        linear_backward(p, &block->v, p->w->norm, qkv.v, a->saved_v, dqkv.v, w->dn, true);
     }
 }
 
@@ -269,9 +270,9 @@ static void mlp_forward(const Pass *p, int i) {
 static void mlp_backward(const Pass *p, int i) {
     const DitBlock *block = &p->dit->blocks[i];
     const BlockActivations *a = &p->w->blocks[i];
-    linear_backward(p, &block->out, through_gelu(a->in), a->saved_out, p->w->dy, p->w->dh, false);
+    linear_backward(p, &block->out, through_gelu(a->in), a->out, a->saved_out, p->w->dy, p->w->dh, false);
     norm_forward(p, norm_of_mlp(p, i));
-    linear_backward(p, &block->in, p->w->norm, a->saved_in, p->w->dh, p->w->dn, false);
+    linear_backward(p, &block->in, p->w->norm, a->in, a->saved_in, p->w->dh, p->w->dn, false);
 }
 
 // ---- a block, from the norm of attention to the MLP ----------------------------------------------------------------
@@ -336,7 +337,7 @@ static void final_backward(const Pass *p, const float *doutput) {
     float *dpatches = w->out_patches; // its values are not needed by any gradient
     engine_unpatchify_backward(p->engine, p->B, dit_config_out_channels(config), config->image_size, config->patch,
                                doutput, dpatches);
-    linear_backward(p, &p->dit->final_linear, w->norm, none, activation_f32(dpatches), w->dn, false);
+    linear_backward(p, &p->dit->final_linear, w->norm, none, none, activation_f32(dpatches), w->dn, false);
 }
 
 void dit_forward(const Dit *dit, DitWorkspace *w, const float *shared, const DitBatch *batch, float *output) {

@@ -51,9 +51,10 @@ typedef struct LinearKind {
     void (*forward)(const Linear *linear, Engine *engine, const Gate *gate, const float *shared, Activation x,
                     Activation saved, float *work, Activation y, EnginePack *pack);
     // dx (+)= dL/dx unless dx is none; gradients are added where params_gradient has a place in dshared, and to
-    // gate->dtailor.
+    // gate->dtailor. y: what forward made of x; only a block's six matrices have it.
     void (*backward)(const Linear *linear, Engine *engine, const Gate *gate, const float *shared, Activation x,
-                     Activation saved, float *work, Activation dy, Activation dx, bool accumulate, float *dshared);
+                     Activation y, Activation saved, float *work, Activation dy, Activation dx, bool accumulate,
+                     float *dshared);
     // 2 x multiply-adds of one row with `tailor_components` components of tailors open (N_T: one class's).
     double (*flops)(const Linear *linear, double tailor_components);
     // W (m2, m1) = the dense matrix for the class of `tailor` (NULL: the learngene alone), in double. Host memory.

@@ -58,9 +58,9 @@ static void dense_forward(const Linear *linear, Engine *engine, const Gate *gate
 }
 
 static void dense_backward(const Linear *linear, Engine *engine, const Gate *gate, const float *shared, Activation x,
-                           Activation saved, float *work, Activation dy, Activation dx, bool accumulate,
+                           Activation y, Activation saved, float *work, Activation dy, Activation dx, bool accumulate,
                            float *dshared) {
-    (void)saved, (void)work;
+    (void)y, (void)saved, (void)work;
     engine_linear_backward(engine, gate->n_samples * linear->rows, linear->m1, linear->m2, x,
                            shared + dense_offset(linear, DENSE_WEIGHT), dy, dx, accumulate,
                            params_gradient(linear->layout, linear->param[DENSE_WEIGHT], dshared),

@@ -1,9 +1,9 @@
 // DoRA (Liu et al. 2024; peft's LoraLayer with use_dora): LoRA's matrix with its rows brought to the lengths m.
 //
-//     y = m / n * (z - b) + b      z = base(x) + ((x A^T) * s) B      n_j = || W_j + sum over k of s_k B_kj A_k ||
+//     y = x M^T + b      M_j = m_j / n_j W'_j      W'_j = W_j + sum over k of s_k B_kj A_k      n_j = || W'_j ||
 //
-// n follows the weights but gets no gradient; m starts as n does. No gradient of W's size is formed, since the base
-// does not train: dm = sum over rows of dy (z - b) / n, and z's gradient is m / n * dy.
+// n follows the weights but gets no gradient; m starts as n does. No gradient of W's size is formed: dm = sum over rows
+// of dy (y - b) / m.
 #include <math.h>
 
 #include "model/linear_lora.h"
@@ -28,60 +28,49 @@ static void dora_init(const Linear *linear, uint64_t seed, int class_index, floa
     }
 }
 
-// Behind what LoRA leaves: z.
-static int dora_saved(const Linear *linear) {
-    return lora_saved(linear) + linear->m2;
+static LoraFactors dora_factors(const Linear *linear, const float *shared) {
+    LoraFactors f = lora_factors(linear, shared);
+    f.lengths = adapter_tensor(linear, DORA_M, shared);
+    return f;
 }
 
-static Activation dora_z(const Linear *linear, int n_samples, Activation saved) {
-    return activation_at(saved, (size_t)n_samples * (size_t)linear->rows * (size_t)lora_saved(linear));
+// Behind what LoRA works in: the norms.
+static size_t dora_work(const Linear *linear, int n_samples) {
+    return lora_work(linear, n_samples) + (size_t)linear->m2;
 }
 
-static size_t larger(size_t a, size_t b) {
-    return a > b ? a : b;
+static float *dora_norms(const Linear *linear, int n_samples, float *work) {
+    return work + lora_work(linear, n_samples);
 }
 
 static size_t dora_scratch(const Linear *linear, int n_samples, int n_slots) {
-    return larger(lora_scratch(linear, n_samples, n_slots),
-                  larger(engine_lora_norms_scratch(linear->m2, linear->adapter->rank),
-                         engine_magnitude_scratch(n_samples * linear->rows, linear->m2)));
-}
-
-// The norms, and in backward z's gradient behind them.
-static size_t dora_norms_size(const Linear *linear) {
-    return ((size_t)linear->m2 + 15) / 16 * 16;
-}
-
-static size_t dora_work(const Linear *linear, int n_samples) {
-    return dora_norms_size(linear) + (size_t)n_samples * (size_t)linear->rows * (size_t)linear->m2;
-}
-
-static void dora_norms(const Linear *linear, Engine *engine, const float *shared, float *norms) {
-    engine_lora_norms(engine, linear->m1, linear->m2, linear->adapter->rank,
-                      adapter_tensor(linear, DENSE_WEIGHT, shared), adapter_tensor(linear, LORA_A, shared),
-                      adapter_tensor(linear, LORA_S, shared), adapter_tensor(linear, LORA_B, shared), norms);
+    const size_t lora = lora_formed_scratch(linear, n_samples),
+                 lengths = engine_lengths_scratch(n_samples * linear->rows, linear->m2);
+    (void)n_slots;
+    return lora > lengths ? lora : lengths;
 }
 
 static void dora_forward(const Linear *linear, Engine *engine, const Gate *gate, const float *shared, Activation x,
                          Activation saved, float *work, Activation y, EnginePack *pack) {
-    const Activation z = dora_z(linear, gate->n_samples, saved);
-    lora_forward(linear, engine, gate, shared, x, saved, NULL, z, pack);
-    dora_norms(linear, engine, shared, work);
-    engine_magnitude_forward(engine, gate->n_samples * linear->rows, linear->m2, z,
-                             adapter_tensor(linear, DENSE_BIAS, shared), adapter_tensor(linear, DORA_M, shared), work,
-                             y);
+    const LoraFactors f = dora_factors(linear, shared);
+    (void)saved;
+    lora_formed_forward(linear, engine, gate->n_samples * linear->rows, shared, &f,
+                        dora_norms(linear, gate->n_samples, work), x, work, y, pack);
 }
 
 static void dora_backward(const Linear *linear, Engine *engine, const Gate *gate, const float *shared, Activation x,
-                          Activation saved, float *work, Activation dy, Activation dx, bool accumulate,
+                          Activation y, Activation saved, float *work, Activation dy, Activation dx, bool accumulate,
                           float *dshared) {
-    const Activation dz = {.data = work + dora_norms_size(linear), .type = dy.type};
-    dora_norms(linear, engine, shared, work);
-    engine_magnitude_backward(engine, gate->n_samples * linear->rows, linear->m2,
-                              dora_z(linear, gate->n_samples, saved), adapter_tensor(linear, DENSE_BIAS, shared),
-                              adapter_tensor(linear, DORA_M, shared), work, dy, dz,
-                              adapter_gradient(linear, DORA_M, dshared));
-    lora_backward(linear, engine, gate, shared, x, saved, NULL, dz, dx, accumulate, dshared);
+    const LoraFactors f = dora_factors(linear, shared);
+    const LoraGradients d = lora_gradients(linear, dshared);
+    float *dlengths = adapter_gradient(linear, DORA_M, dshared);
+    const int n = gate->n_samples * linear->rows;
+    (void)saved;
+    if (dlengths)
+        engine_lengths_backward(engine, n, linear->m2, y, adapter_tensor(linear, DENSE_BIAS, shared), f.lengths, dy,
+                                dlengths);
+    lora_formed_backward(linear, engine, n, shared, &f, dora_norms(linear, gate->n_samples, work), x, work, dy, dx,
+                         accumulate, &d);
 }
 
 // A multiply-add more for each output than LoRA; the norms are found once a pass, not once a row.
@@ -105,7 +94,7 @@ const LinearKind linear_dora = {
     .name = "dora",
     .declare = dora_declare,
     .init = dora_init,
-    .saved = dora_saved,
+    .saved = adapter_saved_of_base,
     .scratch = dora_scratch,
     .work = dora_work,
     .pack = adapter_pack,

@@ -104,9 +104,9 @@ static void factored_forward(const Linear *linear, Engine *engine, const Gate *g
 }
 
 static void factored_backward(const Linear *linear, Engine *engine, const Gate *gate, const float *shared, Activation x,
-                              Activation saved, float *work, Activation dy, Activation dx, bool accumulate,
-                              float *dshared) {
-    (void)work;
+                              Activation y, Activation saved, float *work, Activation dy, Activation dx,
+                              bool accumulate, float *dshared) {
+    (void)y, (void)work;
     GatedShape shape = factored_shape(linear);
     GatedWeights weights = factored_weights(linear, shared);
     GatedGradients gradients = {

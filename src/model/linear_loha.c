@@ -38,40 +38,37 @@ static size_t loha_size(const Linear *linear) {
     return ((size_t)linear->m1 * (size_t)linear->m2 + 15) / 16 * 16;
 }
 
-static size_t loha_work(const Linear *linear, int n_samples) { // W' and its gradient
+static size_t loha_work(const Linear *linear, int n_samples) { // W', its gradient, and the two products
     (void)n_samples;
-    return 2 * loha_size(linear);
-}
-
-static void loha_form(const Linear *linear, Engine *engine, const float *shared, float *W) {
-    const HadamardShape shape = loha_shape(linear);
-    const HadamardFactors factors = loha_factors(linear, shared);
-    engine_hadamard_forward(engine, &shape, &factors, adapter_tensor(linear, DENSE_WEIGHT, shared), W);
+    return 4 * loha_size(linear);
 }
 
 static void loha_forward(const Linear *linear, Engine *engine, const Gate *gate, const float *shared, Activation x,
                          Activation saved, float *work, Activation y, EnginePack *pack) {
+    const HadamardShape shape = loha_shape(linear);
+    const HadamardFactors factors = loha_factors(linear, shared);
     (void)saved;
-    if (!pack || !pack->ready) loha_form(linear, engine, shared, work); // else the pack holds W'
+    if (!pack || !pack->ready) // else the pack holds W'
+        engine_hadamard_forward(engine, &shape, &factors, adapter_tensor(linear, DENSE_WEIGHT, shared), NULL, work);
     engine_linear_forward(engine, gate->n_samples * linear->rows, linear->m1, linear->m2, x, work,
                           adapter_tensor(linear, DENSE_BIAS, shared), y, pack);
 }
 
 static void loha_backward(const Linear *linear, Engine *engine, const Gate *gate, const float *shared, Activation x,
-                          Activation saved, float *work, Activation dy, Activation dx, bool accumulate,
+                          Activation y, Activation saved, float *work, Activation dy, Activation dx, bool accumulate,
                           float *dshared) {
     const HadamardShape shape = loha_shape(linear);
     const HadamardFactors factors = loha_factors(linear, shared);
     const HadamardGradients d = {adapter_gradient(linear, LOHA_A1, dshared), adapter_gradient(linear, LOHA_B1, dshared),
                                  adapter_gradient(linear, LOHA_A2, dshared),
                                  adapter_gradient(linear, LOHA_B2, dshared)};
-    float *W = work, *G = d.a1 ? work + loha_size(linear) : NULL;
-    (void)saved;
-    loha_form(linear, engine, shared, W);
+    float *W = work, *G = d.a1 ? work + loha_size(linear) : NULL, *products = work + 2 * loha_size(linear);
+    (void)y, (void)saved;
+    engine_hadamard_forward(engine, &shape, &factors, adapter_tensor(linear, DENSE_WEIGHT, shared), products, W);
     if (G) engine_zero(engine, G, loha_size(linear));
     engine_linear_backward(engine, gate->n_samples * linear->rows, linear->m1, linear->m2, x, W, dy, dx, accumulate, G,
                            NULL);
-    if (G) engine_hadamard_backward(engine, &shape, &factors, G, &d);
+    if (G) engine_hadamard_backward(engine, &shape, &factors, products, G, &d);
 }
 
 static double loha_flops(const Linear *linear, double tailor_components) {

@@ -26,23 +26,29 @@ static size_t oft_scratch(const Linear *linear, int n_samples, int n_slots) {
     return base > own ? base : own;
 }
 
-static size_t oft_work(const Linear *linear, int n_samples) { // the rotated input, or its gradient
-    return (size_t)n_samples * (size_t)linear->rows * (size_t)linear->m1;
+static size_t oft_work(const Linear *linear, int n_samples) { // the rotated matrix, or the rotated input's gradient
+    const size_t rows = (size_t)n_samples * (size_t)linear->rows, m2 = (size_t)linear->m2;
+    return (rows > m2 ? rows : m2) * (size_t)linear->m1;
 }
 
 static void oft_forward(const Linear *linear, Engine *engine, const Gate *gate, const float *shared, Activation x,
                         Activation saved, float *work, Activation y, EnginePack *pack) {
-    const Activation rotated = {.data = work, .type = x.type};
-    engine_rotate_forward(engine, gate->n_samples * linear->rows, linear->m1, linear->adapter->blocks,
-                          linear->adapter->cayley_terms, adapter_tensor(linear, OFT_R, shared), x, rotated);
-    linear->base->forward(linear, engine, gate, shared, rotated, saved, NULL, y, pack);
+    const AdapterConfig *adapter = linear->adapter;
+    (void)saved;
+    if (!pack || !pack->ready) // else the pack holds the matrix
+        engine_rotate_form(engine, linear->m2, linear->m1, adapter->blocks, adapter->cayley_terms,
+                           adapter_tensor(linear, OFT_R, shared), adapter_tensor(linear, DENSE_WEIGHT, shared), work);
+    engine_linear_forward(engine, gate->n_samples * linear->rows, linear->m1, linear->m2, x, work,
+                          adapter_tensor(linear, DENSE_BIAS, shared), y, pack);
 }
 
 // The base is frozen: its gradient by what it reads does not ask for what it read.
 static void oft_backward(const Linear *linear, Engine *engine, const Gate *gate, const float *shared, Activation x,
-                         Activation saved, float *work, Activation dy, Activation dx, bool accumulate, float *dshared) {
-    const Activation drotated = activation_f32(work);
-    linear->base->backward(linear, engine, gate, shared, (Activation){0}, saved, NULL, dy, drotated, false, NULL);
+                         Activation y, Activation saved, float *work, Activation dy, Activation dx, bool accumulate,
+                         float *dshared) {
+
+    const Activation drotated = {.data = work, .type = dy.type};
+    linear->base->backward(linear, engine, gate, shared, (Activation){0}, y, saved, NULL, dy, drotated, false, NULL);
     engine_rotate_backward(engine, gate->n_samples * linear->rows, linear->m1, linear->adapter->blocks,
                            linear->adapter->cayley_terms, adapter_tensor(linear, OFT_R, shared), x, drotated, dx,
                            accumulate, adapter_gradient(linear, OFT_R, dshared));
@@ -80,7 +86,7 @@ static KinditStatus oft_merge(const Linear *linear, KinditContext *ctx, const fl
     KinditStatus status = linear->base->merge(linear, ctx, shared, tailor, W);
     if (!status) status = rotation_alloc(&m, ctx, b, terms);
     for (int i = 0; i < linear->adapter->blocks && !status; i++) {
-        cayley_forward(b, terms, q + (size_t)i * cayley_numbers(b), m.work, m.R);
+        cayley_forward(1, b, terms, q + (size_t)i * cayley_numbers(b), m.work, m.R);
         for (int j = 0; j < linear->m2; j++)
             rotate_row(b, m.R, W + (size_t)j * (size_t)linear->m1 + (size_t)i * (size_t)b, m.piece);
     }

@@ -45,8 +45,9 @@ static void svdiff_forward(const Linear *linear, Engine *engine, const Gate *gat
 }
 
 static void svdiff_backward(const Linear *linear, Engine *engine, const Gate *gate, const float *shared, Activation x,
-                            Activation saved, float *work, Activation dy, Activation dx, bool accumulate,
+                            Activation y, Activation saved, float *work, Activation dy, Activation dx, bool accumulate,
                             float *dshared) {
+    (void)y;
     const GatedShape shape = svdiff_shape(linear);
     const GatedWeights weights = svdiff_weights(linear, engine, shared, work);
     float *dshift = adapter_gradient(linear, SVDIFF_SHIFT, dshared), *dsigma = work + svdiff_size(linear);

@@ -8,12 +8,13 @@
 
 // ---- an operation: y = f(inputs), in double ------------------------------------------------------------------------
 
-enum { MOST_INPUTS = 5, MOST_TRIED = 10 };
+enum { MOST_INPUTS = 7, MOST_TRIED = 10 };
 
 typedef struct Operation {
-    int n, m1, m2, r; // rows; widths; rank, or blocks
-    int terms;        // of a rotation
-    bool gelu;        // it reads gelu(x)
+    int n, m1, m2, r;    // rows; widths; rank, or blocks
+    int terms;           // of a rotation
+    bool gelu;           // it reads gelu(x)
+    const double *norms; // of a matrix's rows, or NULL
     Numbers in[MOST_INPUTS], grad[MOST_INPUTS], y, dy;
     int n_in;
     void (*f)(const struct Operation *op, double *y);
@@ -101,75 +102,126 @@ static void check_call(Operation *op, size_t scratch, void (*call)(Operation *, 
     }
 }
 
-// ---- DoRA ----------------------------------------------------------------------------------------------------------
+// ---- LoRA and DoRA -------------------------------------------------------------------------------------------------
 
-enum { NORM_W, NORM_A, NORM_S, NORM_B };
+enum { LORA_W, LORA_A, LORA_S, LORA_B, LORA_LENGTHS, LORA_X, LORA_BIAS, LORA_INPUTS };
 
-static void norms(const Operation *op, double *y) {
+static double lora_matrix(const Operation *op, int j, int i) { // without lengths
+    double w = op->in[LORA_W].d[j * op->m1 + i];
+    for (int k = 0; k < op->r; k++)
+        w += op->in[LORA_S].d[k] * op->in[LORA_B].d[k * op->m2 + j] * op->in[LORA_A].d[k * op->m1 + i];
+    return w;
+}
+
+static double lora_norm(const Operation *op, int j) {
+    double sum = 0;
+    for (int i = 0; i < op->m1; i++) sum += lora_matrix(op, j, i) * lora_matrix(op, j, i);
+    return sqrt(sum);
+}
+
+// y = x M^T + b, with the norms that there were at first: in gradients they count as constants.
+static void lora(const Operation *op, double *y) {
     for (int j = 0; j < op->m2; j++) {
-        double sum = 0;
+        const double scale = op->norms ? op->in[LORA_LENGTHS].d[j] / op->norms[j] : 1;
+        for (int t = 0; t < op->n; t++) y[t * op->m2 + j] = op->in[LORA_BIAS].d[j];
         for (int i = 0; i < op->m1; i++) {
-            double w = op->in[NORM_W].d[j * op->m1 + i];
-            for (int k = 0; k < op->r; k++)
-                w += op->in[NORM_S].d[k] * op->in[NORM_B].d[k * op->m2 + j] * op->in[NORM_A].d[k * op->m1 + i];
-            sum += w * w;
+            const double w = scale * lora_matrix(op, j, i);
+            for (int t = 0; t < op->n; t++) y[t * op->m2 + j] += op->in[LORA_X].d[t * op->m1 + i] * w;
         }
-        y[j] = sqrt(sum);
     }
 }
 
-static void call_norms(Operation *op, Engine *engine) {
-    engine_lora_norms(engine, op->m1, op->m2, op->r, op->in[NORM_W].f, op->in[NORM_A].f, op->in[NORM_S].f,
-                      op->in[NORM_B].f, op->y.f);
+static void call_lora(Operation *op, Engine *engine) {
+    const LoraShape shape = {op->m1, op->m2, op->r};
+    const LoraFactors f = {op->in[LORA_A].f, op->in[LORA_S].f, op->in[LORA_B].f,
+                           op->norms ? op->in[LORA_LENGTHS].f : NULL};
+    const LoraGradients d = {op->grad[LORA_A].f, op->grad[LORA_B].f};
+    const Activation x = activation_f32(op->in[LORA_X].f), y = activation_f32(op->y.f), dy = activation_f32(op->dy.f);
+    const float *bias = op->in[LORA_BIAS].f;
+    float *M, *norms;
+    assert_int_equal(engine_alloc(engine, (size_t)op->m1 * (size_t)op->m2, &M), KINDIT_OK);
+    assert_int_equal(engine_alloc(engine, (size_t)op->m2, &norms), KINDIT_OK);
+    engine_lora_form(engine, &shape, &f, op->in[LORA_W].f, op->norms ? norms : NULL, M);
+    engine_linear_forward(engine, op->n, op->m1, op->m2, x, M, bias, y, NULL);
+    engine_lora_backward(engine, &shape, op->n, &f, norms, x, dy, &d);
+    for (int j = 0; j < op->m2 && op->norms; j++)
+        assert_true(fabs((double)norms[j] - op->norms[j]) <= 1e-6 * op->norms[j]);
+    if (op->norms) engine_lengths_backward(engine, op->n, op->m2, y, bias, f.lengths, dy, op->grad[LORA_LENGTHS].f);
+    engine_free(engine, &norms);
+    engine_free(engine, &M);
 }
 
-static void test_norms(void **state) {
+static size_t lora_scratch(const Operation *op) {
+    const LoraShape shape = {op->m1, op->m2, op->r};
+    const size_t sizes[] = {engine_lora_scratch(&shape), engine_lora_backward_scratch(&shape, op->n),
+                            engine_lengths_scratch(op->n, op->m2), engine_linear_scratch(op->n, op->m1, op->m2)};
+    size_t most = 0;
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) most = sizes[i] > most ? sizes[i] : most;
+    return most;
+}
+
+static void check_lora(const int shape[4], bool lengths) {
+    Operation op = {.n = shape[0], .m1 = shape[1], .m2 = shape[2], .r = shape[3], .n_in = LORA_INPUTS, .f = lora};
+    size_t n = (size_t)op.n, m1 = (size_t)op.m1, m2 = (size_t)op.m2, r = (size_t)op.r;
+    double *norms = calloc(m2, sizeof *norms);
+    assert_non_null(norms);
+    operation_open(&op, (size_t[]){m1 * m2, r * m1, r, r * m2, m2, n * m1, m2}, n * m2);
+    for (int j = 0; j < op.m2; j++) { // lengths are positive
+        op.in[LORA_LENGTHS].d[j] = op.in[LORA_LENGTHS].f[j] = 0.5f + fabsf(op.in[LORA_LENGTHS].f[j]);
+        norms[j] = lora_norm(&op, j);
+    }
+    op.norms = lengths ? norms : NULL;
+    op.differentiable[LORA_A] = op.differentiable[LORA_B] = true;
+    op.differentiable[LORA_LENGTHS] = lengths;
+    check_call(&op, lora_scratch(&op), call_lora);
+    check_forward(&op, (double)op.m1 * (op.r + 1));
+    check_gradients(&op, (double)op.n * (op.m1 + op.m2) * (op.r + 1));
+    operation_close(&op);
+    free(norms);
+}
+
+static void test_lora(void **state) {
     (void)state;
-    static const int shapes[][3] = {{1, 1, 1}, {7, 5, 2}, {300, 70, 3}, {64, 256, 9}, {257, 129, 40}};
+    static const int shapes[][4] = {
+        {1, 1, 1, 1}, {9, 7, 5, 2}, {70, 300, 70, 3}, {530, 64, 130, 9}, {33, 257, 129, 40}};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
-        Operation op = {.m1 = shapes[i][0], .m2 = shapes[i][1], .r = shapes[i][2], .n_in = 4, .f = norms};
-        size_t m1 = (size_t)op.m1, m2 = (size_t)op.m2, r = (size_t)op.r;
-        operation_open(&op, (size_t[]){m1 * m2, r * m1, r, r * m2}, m2);
-        check_call(&op, engine_lora_norms_scratch(op.m2, op.r), call_norms);
-        check_forward(&op, op.r + 1);
-        operation_close(&op);
+        check_lora(shapes[i], false);
+        check_lora(shapes[i], true);
     }
 }
 
-enum { MAGNITUDE_Z, MAGNITUDE_BIAS, MAGNITUDE_M, MAGNITUDE_NORMS };
-
-static void magnitude(const Operation *op, double *y) {
-    for (int i = 0; i < op->n * op->m2; i++) {
-        const int j = i % op->m2;
-        const double bias = op->in[MAGNITUDE_BIAS].d[j];
-        y[i] = op->in[MAGNITUDE_M].d[j] / op->in[MAGNITUDE_NORMS].d[j] * (op->in[MAGNITUDE_Z].d[i] - bias) + bias;
-    }
-}
-
-// dz is overwritten: it is added to what the checks expect there.
-static void call_magnitude(Operation *op, Engine *engine) {
-    Activation z = activation_f32(op->in[MAGNITUDE_Z].f), dz = activation_f32(op->grad[MAGNITUDE_Z].f);
-    const float *bias = op->in[MAGNITUDE_BIAS].f, *m = op->in[MAGNITUDE_M].f, *n = op->in[MAGNITUDE_NORMS].f;
-    engine_magnitude_forward(engine, op->n, op->m2, z, bias, m, n, activation_f32(op->y.f));
-    engine_magnitude_backward(engine, op->n, op->m2, z, bias, m, n, activation_f32(op->dy.f), dz,
-                              op->grad[MAGNITUDE_M].f);
-}
-
-static void test_magnitude(void **state) {
+// In bf16 the factors and hidden rows are rounded too, 2^-9 each, independently: sums over the rows walk, and their
+// distance from those of the same numbers in fp32 stays below 2^-7 of their length.
+static void test_lora_in_bf16(void **state) {
     (void)state;
-    static const int shapes[][2] = {{1, 1}, {9, 5}, {70, 300}, {1030, 33}};
+    static const int shapes[][4] = {{9, 7, 5, 2}, {150, 300, 70, 3}, {530, 64, 130, 9}, {33, 257, 129, 40}};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
-        Operation op = {.n = shapes[i][0], .m2 = shapes[i][1], .n_in = 4, .f = magnitude};
-        size_t n = (size_t)op.n, m = (size_t)op.m2;
-        operation_open(&op, (size_t[]){n * m, m, m, m}, n * m);
-        for (size_t j = 0; j < m; j++) // norms are positive
-            op.in[MAGNITUDE_NORMS].d[j] = op.in[MAGNITUDE_NORMS].f[j] = 0.5f + fabsf(op.in[MAGNITUDE_NORMS].f[j]);
-        for (size_t j = 0; j < n * m; j++) op.grad[MAGNITUDE_Z].d[j] = 0;
-        op.differentiable[MAGNITUDE_Z] = op.differentiable[MAGNITUDE_M] = true;
-        check_call(&op, engine_magnitude_scratch(op.n, op.m2), call_magnitude);
-        check_forward(&op, 4);
-        check_gradients(&op, op.n);
-        operation_close(&op);
+        const int n = shapes[i][0], m1 = shapes[i][1], m2 = shapes[i][2], r = shapes[i][3];
+        const LoraShape shape = {m1, m2, r};
+        const size_t in[] = {(size_t)(n * m1), (size_t)(n * m2), (size_t)(r * m1), (size_t)(r * m2), (size_t)r};
+        Numbers all[5], found[2][2];
+        for (size_t k = 0; k < 5; k++) all[k] = numbers_random(in[k], k);
+        for (size_t k = 0; k < 4; k++) found[k / 2][k % 2] = numbers_zero(in[2 + k % 2]);
+        for (int half = 1; half >= 0; half--) { // rounds x and dy at first
+            KinditContext ctx;
+            Engine *engine = engine_with_threads(&ctx, 2, engine_lora_backward_scratch(&shape, n));
+            const EngineType type = half ? ENGINE_BF16 : ENGINE_F32;
+            const LoraFactors f = {.A = all[2].f, .s = all[4].f, .B = all[3].f};
+            const LoraGradients d = {found[half][0].f, found[half][1].f};
+            engine_lora_backward(engine, &shape, n, &f, NULL, numbers_as(&all[0], type), numbers_as(&all[1], type), &d);
+            engine_close(&engine);
+        }
+        for (size_t k = 0; k < 2; k++) {
+            double difference = 0, length = 0;
+            for (size_t j = 0; j < found[0][k].n; j++) {
+                const double expected = found[0][k].f[j], error = found[1][k].f[j] - expected;
+                difference += error * error;
+                length += expected * expected;
+            }
+            assert_true(length > 0 && sqrt(difference / length) < 0x1p-7);
+        }
+        for (size_t k = 0; k < 5; k++) numbers_free(&all[k]);
+        for (size_t k = 0; k < 4; k++) numbers_free(&found[k / 2][k % 2]);
     }
 }
 
@@ -196,8 +248,11 @@ static void call_hadamard(Operation *op, Engine *engine) {
     const HadamardShape shape = {op->m1, op->m2, op->r, (float)SCALE};
     const HadamardFactors f = {op->in[1].f, op->in[2].f, op->in[3].f, op->in[4].f};
     const HadamardGradients d = {op->grad[1].f, op->grad[2].f, op->grad[3].f, op->grad[4].f};
-    engine_hadamard_forward(engine, &shape, &f, op->in[HADAMARD_W].f, op->y.f);
-    engine_hadamard_backward(engine, &shape, &f, op->dy.f, &d);
+    float *products;
+    assert_int_equal(engine_alloc(engine, 2 * op->y.n, &products), KINDIT_OK);
+    engine_hadamard_forward(engine, &shape, &f, op->in[HADAMARD_W].f, products, op->y.f);
+    engine_hadamard_backward(engine, &shape, &f, products, op->dy.f, &d);
+    engine_free(engine, &products);
 }
 
 static void test_hadamard(void **state) {
@@ -217,7 +272,7 @@ static void test_hadamard(void **state) {
 
 // ---- OFT -----------------------------------------------------------------------------------------------------------
 
-enum { ROTATE_X, ROTATE_Q, MOST_BLOCK = 80 };
+enum { ROTATE_X, ROTATE_Q, ROTATE_W, ROTATE_INPUTS, MOST_BLOCK = 264 };
 
 // X = A^-1 B (b, b each) by elimination with pivots.
 static void solve(int b, double *A, double *B) {
@@ -274,9 +329,11 @@ static void rotation(int b, int terms, const double *q, double *R) {
     solve(b, A, R);
 }
 
+// y = x diag(R_1, R_2, ...) W^T
 static void rotate(const Operation *op, double *y) {
     static double R[MOST_BLOCK * MOST_BLOCK];
     const int m = op->m1, b = m / op->r;
+    memset(y, 0, op->y.n * sizeof *y);
     double *x = malloc(op->in[ROTATE_X].n * sizeof *x);
     assert_non_null(x);
     memcpy(x, op->in[ROTATE_X].d, op->in[ROTATE_X].n * sizeof *x);
@@ -287,37 +344,55 @@ static void rotate(const Operation *op, double *y) {
             for (int j = 0; j < b; j++) {
                 double sum = 0;
                 for (int k = 0; k < b; k++) sum += x[i * m + block * b + k] * R[k * b + j];
-                y[i * m + block * b + j] = sum;
+                for (int k = 0; k < op->m2; k++) y[i * op->m2 + k] += sum * op->in[ROTATE_W].d[k * m + block * b + j];
             }
     }
     free(x);
 }
 
 static void call_rotate(Operation *op, Engine *engine) {
-    Activation x = activation_f32(op->in[ROTATE_X].f);
+    Activation x = activation_f32(op->in[ROTATE_X].f), dy = activation_f32(op->dy.f);
+    const float *q = op->in[ROTATE_Q].f, *W = op->in[ROTATE_W].f;
+    float *rotated, *drotated;
     x.gelu = op->gelu;
-    engine_rotate_forward(engine, op->n, op->m1, op->r, op->terms, op->in[ROTATE_Q].f, x, activation_f32(op->y.f));
-    engine_rotate_backward(engine, op->n, op->m1, op->r, op->terms, op->in[ROTATE_Q].f, x, activation_f32(op->dy.f),
+    assert_int_equal(engine_alloc(engine, op->in[ROTATE_W].n, &rotated), KINDIT_OK);
+    assert_int_equal(engine_alloc(engine, op->in[ROTATE_X].n, &drotated), KINDIT_OK);
+    engine_rotate_form(engine, op->m2, op->m1, op->r, op->terms, q, W, rotated);
+    engine_linear_forward(engine, op->n, op->m1, op->m2, x, rotated, NULL, activation_f32(op->y.f), NULL);
+    engine_linear_backward(engine, op->n, op->m1, op->m2, (Activation){0}, W, dy, activation_f32(drotated), false, NULL,
+                           NULL);
+    engine_rotate_backward(engine, op->n, op->m1, op->r, op->terms, q, x, activation_f32(drotated),
                            activation_f32(op->grad[ROTATE_X].f), true, op->grad[ROTATE_Q].f);
+    engine_free(engine, &drotated);
+    engine_free(engine, &rotated);
+}
+
+static size_t rotate_scratch(const Operation *op) {
+    const size_t own = engine_rotate_scratch(op->n, op->m1, op->r, op->terms),
+                 linear = engine_linear_scratch(op->n, op->m1, op->m2);
+    return own > linear ? own : linear;
 }
 
 static void test_rotate(void **state) {
     (void)state;
-    static const int shapes[][3] = {{1, 2, 1}, {9, 12, 4}, {140, 80, 1}, {300, 70, 5}, {33, 3, 3}};
+    static const int shapes[][3] = {{1, 2, 1}, {9, 12, 4}, {140, 80, 1}, {300, 70, 5}, {33, 3, 3}, {150, 264, 1}};
     static const int terms[] = {0, 2, 3, 4, 5, 9};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
         for (size_t j = 0; j < sizeof terms / sizeof *terms; j++) {
-            Operation op = {.n = shapes[i][0], .m1 = shapes[i][1], .r = shapes[i][2], .n_in = 2, .f = rotate};
+            Operation op = {.n = shapes[i][0], .m1 = shapes[i][1], .r = shapes[i][2], .f = rotate};
             size_t m = (size_t)op.m1, b = m / (size_t)op.r, q = (size_t)op.r * cayley_numbers((int)b);
+            if (b > 80 && terms[j] % 5 != 0) continue; // the large ones take long
+            op.m2 = 1 + 3 * op.m1 / 2;
+            op.n_in = ROTATE_INPUTS;
             op.terms = terms[j];
             op.gelu = j % 2;
-            operation_open(&op, (size_t[]){(size_t)op.n * m, q}, (size_t)op.n * m);
+            operation_open(&op, (size_t[]){(size_t)op.n * m, q, m * (size_t)op.m2}, (size_t)(op.n * op.m2));
             for (size_t k = 0; k < q; k++) // of spectral norm below 1, where the series serves
                 op.in[ROTATE_Q].d[k] = op.in[ROTATE_Q].f[k] *= 0.5f / sqrtf((float)b);
             op.differentiable[ROTATE_X] = op.differentiable[ROTATE_Q] = true;
-            check_call(&op, engine_rotate_scratch(op.n, op.m1, op.r, op.terms), call_rotate);
-            check_forward(&op, 4 * (double)b);
-            check_gradients(&op, (double)op.n * (double)b);
+            check_call(&op, rotate_scratch(&op), call_rotate);
+            check_forward(&op, 4 * (double)b * (double)m);
+            check_gradients(&op, (double)op.n * (double)b * (double)op.m2);
             operation_close(&op);
         }
 }
@@ -330,7 +405,7 @@ static void test_rotation_is_orthogonal(void **state) {
     float *work = malloc(cayley_work(B, 0) * sizeof *work);
     assert_non_null(work);
     for (size_t i = 0; i < q.n; i++) q.f[i] *= 10;
-    cayley_forward(B, 0, q.f, work, R.f);
+    cayley_forward(2, B, 0, q.f, work, R.f);
     for (int i = 0; i < B; i++)
         for (int j = 0; j < B; j++) {
             double sum = 0;
@@ -356,12 +431,8 @@ static void test_shift(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_norms),
-        cmocka_unit_test(test_magnitude),
-        cmocka_unit_test(test_hadamard),
-        cmocka_unit_test(test_rotate),
-        cmocka_unit_test(test_rotation_is_orthogonal),
-        cmocka_unit_test(test_shift),
+        cmocka_unit_test(test_lora),   cmocka_unit_test(test_lora_in_bf16),           cmocka_unit_test(test_hadamard),
+        cmocka_unit_test(test_rotate), cmocka_unit_test(test_rotation_is_orthogonal), cmocka_unit_test(test_shift),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,9 +1,10 @@
 // The serial product, by whatever computes it: both forms, every tail, strides beyond the width, and nothing
-// written outside.
+// written outside; and the large one that is made of it.
 #include <stdio.h>
 
 #include "matrices.h"
 
+#include "engine/gemm_large.h"
 #include "engine/internal.h"
 
 enum { MARGIN = 3 }; // extra stride
@@ -13,7 +14,8 @@ static double element(GemmOp op, const Numbers *A, int lda, const Numbers *B, in
     return a * B->d[l * ldb + j];
 }
 
-static void check(GemmOp op, int m, int n, int k, bool accumulate) {
+// threads 0: one tile; else the large product.
+static void check(GemmOp op, int m, int n, int k, bool accumulate, int threads) {
     int lda = (op == GEMM_TN ? m : k) + MARGIN, ldb = n + MARGIN, ldc = n + MARGIN;
     Numbers A = numbers_random((size_t)(lda * (op == GEMM_TN ? k : m) + 1), 1);
     Numbers B = numbers_random((size_t)(ldb * k + 1), 2);
@@ -26,7 +28,10 @@ static void check(GemmOp op, int m, int n, int k, bool accumulate) {
             if (!accumulate) C.f[i * ldc + j] = NAN; // must be overwritten, never read
         }
     }
-    gemm_tile(op, m, n, k, A.f, lda, B.f, ldb, C.f, ldc, accumulate);
+    if (threads > 0)
+        gemm_large(threads, m, n, k, A.f, lda, B.f, ldb, C.f, ldc, accumulate);
+    else
+        gemm_tile(op, m, n, k, A.f, lda, B.f, ldb, C.f, ldc, accumulate);
     assert_close(&C, k, "C"); // the margin too: it must keep its numbers
     numbers_free(&A);
     numbers_free(&B);
@@ -40,9 +45,22 @@ static void test_shapes(void **state) {
         for (size_t b = 0; b < sizeof n / sizeof *n; b++) {
             for (size_t c = 0; c < sizeof k / sizeof *k; c++) {
                 for (int op = GEMM_NN; op <= GEMM_TN; op++) {
-                    check((GemmOp)op, m[a], n[b], k[c], false);
-                    check((GemmOp)op, m[a], n[b], k[c], true);
+                    check((GemmOp)op, m[a], n[b], k[c], false, 0);
+                    check((GemmOp)op, m[a], n[b], k[c], true, 0);
                 }
+            }
+        }
+    }
+}
+
+static void test_large(void **state) {
+    (void)state;
+    const int m[] = {1, 130, 513}, n[] = {5, 97, 200}, k[] = {3, 256, 300};
+    for (size_t a = 0; a < sizeof m / sizeof *m; a++) {
+        for (size_t b = 0; b < sizeof n / sizeof *n; b++) {
+            for (size_t c = 0; c < sizeof k / sizeof *k; c++) {
+                check(GEMM_NN, m[a], n[b], k[c], false, 1);
+                check(GEMM_NN, m[a], n[b], k[c], true, 3);
             }
         }
     }
@@ -209,10 +227,15 @@ static int choose(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_shapes),  cmocka_unit_test(test_rows_keep_their_bits),
-        cmocka_unit_test(test_choice),  cmocka_unit_test(test_transpose),
-        cmocka_unit_test(test_handle),  cmocka_unit_test(test_sum_squares_ignores_threads),
-        cmocka_unit_test(test_profile), cmocka_unit_test(test_limits_are_positive),
+        cmocka_unit_test(test_shapes),
+        cmocka_unit_test(test_large),
+        cmocka_unit_test(test_rows_keep_their_bits),
+        cmocka_unit_test(test_choice),
+        cmocka_unit_test(test_transpose),
+        cmocka_unit_test(test_handle),
+        cmocka_unit_test(test_sum_squares_ignores_threads),
+        cmocka_unit_test(test_profile),
+        cmocka_unit_test(test_limits_are_positive),
     };
     return cmocka_run_group_tests(tests, choose, NULL);
 }

@@ -60,6 +60,26 @@ static void test_shapes(void **state) {
     }
 }
 
+// B in two places: to the bit the sum of two products.
+static void test_joined(void **state) {
+    (void)state;
+    skip_where_there_is_none();
+    enum { N = 40, K = 5 * BF16_STEP };
+    Numbers A = numbers_random((size_t)MOST * K, 1), B = numbers_random((size_t)K * N, 2);
+    Numbers one = numbers_zero((size_t)MOST * N), two = numbers_zero((size_t)MOST * N);
+    numbers_as(&A, ENGINE_BF16), numbers_as(&B, ENGINE_BF16);
+    amx_begin();
+    for (int k1 = 0; k1 <= K; k1 += BF16_STEP) { // the rest first in memory
+        const uint16_t *rest = B.h, *first = B.h + (size_t)(K - k1) * N;
+        gemm_bf16(MOST, N, k1, A.h, K, first, N, two.f, N, false);
+        gemm_bf16(MOST, N, K - k1, A.h + k1, K, rest, N, two.f, N, true);
+        gemm_bf16_joined(MOST, N, K, A.h, K, first, N, k1, rest, one.f, N, false);
+        assert_memory_equal(one.f, two.f, (size_t)(MOST * N) * sizeof(float));
+    }
+    amx_end();
+    numbers_free(&A), numbers_free(&B), numbers_free(&one), numbers_free(&two);
+}
+
 // A row's product is the same, to the bit, wherever it stands and however many there are.
 static void test_rows_keep_their_bits(void **state) {
     (void)state;
@@ -119,10 +139,8 @@ static int choose(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_shapes),
-        cmocka_unit_test(test_rows_keep_their_bits),
-        cmocka_unit_test(test_twin),
-        cmocka_unit_test(test_choice),
+        cmocka_unit_test(test_shapes), cmocka_unit_test(test_joined), cmocka_unit_test(test_rows_keep_their_bits),
+        cmocka_unit_test(test_twin),   cmocka_unit_test(test_choice),
     };
     return cmocka_run_group_tests(tests, choose, NULL);
 }

@@ -1,0 +1,13 @@
+// The product of matrices that do not fit into cache, by all threads: what is left of rows of activations, which
+// linear.c multiplies, are the b by b matrices of OFT's rotations.
+#ifndef ENGINE_GEMM_LARGE_H
+#define ENGINE_GEMM_LARGE_H
+
+#include <stdbool.h>
+
+// C (m, n) = [C +] A B, rows lda, ldb and ldc floats apart; k is positive. Within a parallel region it is serial; the
+// number of threads changes no bit.
+void gemm_large(int threads, int m, int n, int k, const float *A, int lda, const float *B, int ldb, float *C, int ldc,
+                bool accumulate);
+
+#endif
