@@ -6,10 +6,23 @@
 #include "kind/factorize.h"
 #include "model/model_copy.h"
 
+// Fresh tailors add nothing at first, as LoRA's B: beside a learngene that has learned, they would be noise.
+static void silence_tailors(Model *model) {
+    const Dit *dit = model->dit;
+    for (int i = 0; i < dit->n_linears; i++) {
+        const Linear *linear = dit->linears[i];
+        if (linear->kind != &linear_factored) continue;
+        const ParamSpec *v = &dit->layout.specs[linear->param[FACTORED_V]];
+        for (int c = 0; c < model->params.n_classes; c++)
+            engine_zero(model->engine, model->params.tailor[c] + v->tailor_offset, (size_t)v->tailor_rows * v->row);
+    }
+}
+
 // The base was opened with just the classes to start from.
-static KinditStatus copy_tailors(const Model *base, Model *model) {
+static KinditStatus start_tailors(const Model *base, Model *model) {
     const int n = base->params.n_classes;
     const size_t size = model->dit->layout.n_tailor;
+    if (n == 0) silence_tailors(model);
     if (n > 0 && base->dit->layout.n_tailor != size)
         return context_fail(model->ctx, KINDIT_ERROR_ARGUMENT,
                             "the base's tailors are no longer of the new ones' size");
@@ -137,6 +150,6 @@ KinditStatus adapt_start(const AdaptMethod *method, const Model *base, Model *mo
         TRY(start_factored(method, base, model, seed));
     else
         TRY(model_copy_shared(model, base));
-    if (method->adapter == ADAPTER_NONE) return copy_tailors(base, model);
+    if (method->adapter == ADAPTER_NONE) return start_tailors(base, model);
     return start_adapters(method, model, seed);
 }

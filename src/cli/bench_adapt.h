@@ -3,9 +3,10 @@
 //
 //   comparison.json            what all trials have in common; whoever goes on must ask for the same
 //   data/, base-kind/, base-dense/        what was not given: data sets, and the models that methods start from
-//   trials/TASK/METHOD-SEED.json, .png    a finished trial, skipped when the command starts again; METHOD-SEED/ is the
-//                                         run of one that is not, which goes on
-//   report.html, report.json, results.csv, curves/*.csv    of the finished trials, written anew after each
+//   trials/TASK/METHOD-SEED.json, .png, .npy    a finished trial and its samples, skipped when the command starts
+//   again;
+//                                               METHOD-SEED/ is the run of one that is not, which goes on
+//   report.html, report.json, results.csv, curves/*.csv, grids/*.png    of the finished trials, written anew after each
 #ifndef CLI_BENCH_ADAPT_H
 #define CLI_BENCH_ADAPT_H
 
@@ -53,6 +54,10 @@ KinditStatus bench_adapt_prepare(BenchAdapt *bench);
 // NULL when time was up first. A loss that is no longer finite is a finding ("failed"), not an error.
 KinditStatus bench_adapt_trial(cJSON **out, BenchAdapt *bench, const BenchTask *task, const AdaptMethod *method,
                                int64_t seed);
+
+// Writes a PNG: the task's images, then the first samples of each class by each method that has some, of seed 0;
+// *per_class side by side.
+KinditStatus bench_adapt_grid(const BenchAdapt *bench, const BenchTask *task, const char *path, int *per_class);
 
 // Writes what bench->trials say; *summary, for the caller to delete, is an array of objects: a method's means over all
 // tasks. `summary` may be NULL.

@@ -62,7 +62,7 @@ static Spread spread_of(const BenchAdapt *bench, const BenchTask *task, const Ad
 // ---- tables --------------------------------------------------------------------------------------------------------
 
 // The numbers under their key, and for people under key_shown.
-static void add_spread(cJSON *row, const char *key, Spread spread, double scale, const char *unit) {
+static void add_spread(cJSON *row, const char *key, Spread spread, double scale, int decimals, const char *unit) {
     char name[64], text[96];
     if (!spread.n) return;
     cJSON_AddNumberToObject(row, key, spread.mean);
@@ -70,9 +70,9 @@ static void add_spread(cJSON *row, const char *key, Spread spread, double scale,
     if (spread.n > 1) cJSON_AddNumberToObject(row, name, spread.sd);
     snprintf(name, sizeof name, "%s_shown", key);
     if (spread.n > 1)
-        snprintf(text, sizeof text, "%.4g ± %.2g%s", scale * spread.mean, scale * spread.sd, unit);
+        snprintf(text, sizeof text, "%.*f ± %.*f%s", decimals, scale * spread.mean, decimals, scale * spread.sd, unit);
     else
-        snprintf(text, sizeof text, "%.4g%s", scale * spread.mean, unit);
+        snprintf(text, sizeof text, "%.*f%s", decimals, scale * spread.mean, unit);
     cJSON_AddStringToObject(row, name, text);
 }
 
@@ -83,10 +83,10 @@ static cJSON *make_row(const BenchAdapt *bench, const BenchTask *task, const Ada
     cJSON_AddStringToObject(row, "base", bench_adapt_is_dense(method) ? "dense" : "kind");
     if (parameters.n) cJSON_AddNumberToObject(row, "trainable_params", parameters.mean);
     cJSON_AddNumberToObject(row, "lr", bench->settings->lr > 0 ? bench->settings->lr : method->lr);
-    add_spread(row, "step_seconds", spread_of(bench, task, method, "step_seconds", AT_THE_END), 1e3, " ms");
-    add_spread(row, "loss", spread_of(bench, task, method, "loss", AT_THE_END), 1, "");
-    add_spread(row, "mse", spread_of(bench, task, method, "mse", AT_THE_END), 1, "");
-    add_spread(row, "accuracy", spread_of(bench, task, method, "accuracy", AT_THE_END), 100, " %");
+    add_spread(row, "step_seconds", spread_of(bench, task, method, "step_seconds", AT_THE_END), 1e3, 1, " ms");
+    add_spread(row, "loss", spread_of(bench, task, method, "loss", AT_THE_END), 1, 4, "");
+    add_spread(row, "mse", spread_of(bench, task, method, "mse", AT_THE_END), 1, 4, "");
+    add_spread(row, "accuracy", spread_of(bench, task, method, "accuracy", AT_THE_END), 100, 1, " %");
     return row;
 }
 
@@ -115,19 +115,23 @@ static void add_table(cJSON *section, const BenchAdapt *bench, const BenchTask *
 
 // ---- files ---------------------------------------------------------------------------------------------------------
 
-// Loss against steps, a column for each method: the mean over seeds, and over tasks when `task` is NULL.
+// Loss against steps, a column for each method: the mean over seeds, and over tasks when `task` is NULL. Of several
+// seeds then the spreads.
 static void write_curve(FILE *out, const BenchAdapt *bench, const BenchTask *task) {
     const BenchAdaptSettings *settings = bench->settings;
     const int64_t every = (settings->steps + settings->points - 1) / settings->points;
+    const int kinds = settings->seeds > 1 ? 2 : 1;
     fputs("step", out);
-    for (int m = 0; m < bench->n_methods; m++) fprintf(out, ",%s", bench->methods[m]->name);
+    for (int i = 0; i < kinds * bench->n_methods; i++)
+        fprintf(out, ",%s%s", bench->methods[i % bench->n_methods]->name, i < bench->n_methods ? "" : "_spread");
     for (int point = 0; point * every < settings->steps; point++) {
         const int64_t step = (point + 1) * every;
         fprintf(out, "\n%lld", (long long)(step < settings->steps ? step : settings->steps));
-        for (int m = 0; m < bench->n_methods; m++) {
-            const Spread loss = spread_of(bench, task, bench->methods[m], "loss", point);
+        for (int i = 0; i < kinds * bench->n_methods; i++) {
+            const Spread loss = spread_of(bench, task, bench->methods[i % bench->n_methods], "loss", point);
             fputc(',', out);
-            if (loss.n) fprintf(out, "%.6g", loss.mean);
+            if (i < bench->n_methods ? loss.n : loss.n > 1)
+                fprintf(out, "%.6g", i < bench->n_methods ? loss.mean : loss.sd);
         }
     }
     fputc('\n', out);
@@ -165,21 +169,36 @@ static KinditStatus write_csv(const BenchAdapt *bench, const char *name, const B
 
 // ---- the page ------------------------------------------------------------------------------------------------------
 
-static void add_images(cJSON *section, const BenchAdapt *bench, const BenchTask *task) {
-    cJSON *images = cJSON_AddArrayToObject(section, "images");
+// Samples of all methods, once there are some, below the rest of the task.
+static KinditStatus add_grid(cJSON *sections, const BenchAdapt *bench, const BenchTask *task) {
+    char file[128], path[1024], caption[256];
+    bool any = false;
+    int per_class;
+    for (int m = 0; m < bench->n_methods; m++) any = any || find_trial(bench, task->name, bench->methods[m]->name, 0);
+    if (!any) return KINDIT_OK;
+    snprintf(file, sizeof file, "grids/%s.png", task->name);
+    TRY(file_path(path, bench->ctx, "%s/%s", bench->settings->output, file));
+    TRY(bench_adapt_grid(bench, task, path, &per_class));
+    snprintf(caption, sizeof caption,
+             "%d of each class by each method, seed 0; above them images of the data. All samples: trials/%s",
+             per_class, task->name);
+    cJSON *image = cJSON_CreateObject();
+    cJSON_AddStringToObject(image, "file", file);
+    cJSON_AddStringToObject(image, "caption", caption);
+    cJSON *section = cJSON_CreateObject();
+    cJSON_AddItemToArray(sections, section);
+    cJSON_AddItemToArray(cJSON_AddArrayToObject(section, "images"), image);
+    return KINDIT_OK;
+}
+
+// Some methods start far off, and some stay there: the chart shows what lies within twice the least loss.
+static void add_limit(cJSON *curve, const BenchAdapt *bench, const BenchTask *task) {
+    double least = INFINITY;
     for (int m = 0; m < bench->n_methods; m++) {
-        const AdaptMethod *method = bench->methods[m];
-        const cJSON *trial = find_trial(bench, task->name, method->name, 0);
-        char file[256], caption[128];
-        if (isnan(value_of(trial, "accuracy", AT_THE_END))) continue;
-        snprintf(file, sizeof file, "trials/%s/%s-0.png", task->name, method->name);
-        snprintf(caption, sizeof caption, "%s: %.1f %% of their class", method->name,
-                 100 * value_of(trial, "accuracy", AT_THE_END));
-        cJSON *image = cJSON_CreateObject();
-        cJSON_AddStringToObject(image, "file", file);
-        cJSON_AddStringToObject(image, "caption", caption);
-        cJSON_AddItemToArray(images, image);
+        const Spread loss = spread_of(bench, task, bench->methods[m], "loss", AT_THE_END);
+        if (loss.n) least = fmin(least, loss.mean);
     }
+    if (least < INFINITY) cJSON_AddNumberToObject(curve, "y_high", 2 * least);
 }
 
 static KinditStatus add_section(cJSON *sections, const BenchAdapt *bench, const BenchTask *task) {
@@ -194,26 +213,26 @@ static KinditStatus add_section(cJSON *sections, const BenchAdapt *bench, const 
     cJSON *curve = cJSON_AddObjectToObject(section, "curve");
     cJSON_AddStringToObject(curve, "file", file);
     cJSON_AddStringToObject(curve, "x", "step");
+    add_limit(curve, bench, task);
     cJSON *y = cJSON_AddArrayToObject(curve, "y");
     for (int m = 0; m < bench->n_methods; m++) cJSON_AddItemToArray(y, cJSON_CreateString(bench->methods[m]->name));
     add_table(section, bench, task);
-    if (task) add_images(section, bench, task);
-    return KINDIT_OK;
+    return task ? add_grid(sections, bench, task) : KINDIT_OK;
 }
 
 static void describe(cJSON *spec, const BenchAdapt *bench) {
     const BenchAdaptSettings *settings = bench->settings;
-    char text[1024];
+    char text[1536];
     snprintf(
         text, sizeof text,
-        "Each method adapts its base model to each task in %lld steps of %lld images, with %lld seeds; the learning "
-        "rate is %s. Loss: DiT's, of the averaged weights on %lld held-out images with the same noise and timesteps "
-        "for all. Samples of their class: of %lld drawn of each class (DDIM, 25 steps, guidance 1.5), those whose "
-        "nearest training image of the task, by pixels, is of the class. After a ±: the standard deviation from "
-        "seed to seed. Pictures are of seed 0.",
+        "Each method adapts its base model to each task in %lld steps of %lld images, with %lld seed%s; the "
+        "learning rate is %s. Loss: DiT's, of the averaged weights on %lld held-out images with the same noise and "
+        "timesteps for all. Samples of their class: of %lld drawn of each class (DDIM, 25 steps, guidance 1.5), "
+        "those whose nearest training image of the task, by pixels, is of the class. After a ±, and as bands in "
+        "the charts: the standard deviation from seed to seed. Charts end at twice the least loss.",
         (long long)settings->steps, (long long)settings->batch, (long long)settings->seeds,
-        settings->lr > 0 ? "one for all" : "the method's own", (long long)settings->heldout,
-        (long long)settings->n_per_class);
+        settings->seeds > 1 ? "s" : "", settings->lr > 0 ? "one for all" : "the method's own",
+        (long long)settings->heldout, (long long)settings->n_per_class);
     cJSON_AddStringToObject(spec, "title", "Methods of fine-tuning, side by side");
     cJSON_AddStringToObject(spec, "text", text);
 }
@@ -230,9 +249,11 @@ static KinditStatus write_page(const BenchAdapt *bench, cJSON *spec) {
 }
 
 KinditStatus bench_adapt_report(const BenchAdapt *bench, cJSON **summary) {
-    char curves[1024];
+    char curves[1024], grids[1024];
     TRY(file_path(curves, bench->ctx, "%s/curves", bench->settings->output));
+    TRY(file_path(grids, bench->ctx, "%s/grids", bench->settings->output));
     TRY(file_make_folder(bench->ctx, curves));
+    TRY(file_make_folder(bench->ctx, grids));
     TRY(write_csv(bench, "results", NULL, write_trials));
     cJSON *spec = cJSON_CreateObject();
     describe(spec, bench);

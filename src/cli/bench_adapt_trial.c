@@ -18,7 +18,7 @@ typedef struct Trial {
     const BenchTask *task;
     const AdaptMethod *method;
     int64_t seed;
-    char run[1024], json[1024], png[1024];
+    char run[1024], json[1024], png[1024], samples[1024];
     AdaptPlan plan;
     Dataset *dataset;
 } Trial;
@@ -122,12 +122,24 @@ static KinditStatus write_grid(const Trial *trial, const Model *model, const Sam
     return status;
 }
 
+// For pictures of several trials.
+static KinditStatus write_pixels(const Trial *trial, const SampleCheck *check) {
+    const int64_t size = trial->dataset->size;
+    Tensor array = {.dtype = DTYPE_U8,
+                    .n_dims = 4,
+                    .shape = {check->n, size, size, trial->dataset->channels},
+                    .data = check->pixels};
+    TRY(tensor_measure(&array, trial->ctx, trial->samples));
+    return npy_write(trial->ctx, trial->samples, &array);
+}
+
 static KinditStatus measure_samples(const Trial *trial, const Model *model, cJSON *found) {
     SampleCheck check;
     double accuracy;
     TRY(sample_check_open(&check, model, trial->dataset, (int)trial->bench->settings->n_per_class));
     KinditStatus status = sample_check_run(&check, model, &accuracy);
     if (!status) status = write_grid(trial, model, &check);
+    if (!status) status = write_pixels(trial, &check);
     if (!status) cJSON_AddNumberToObject(found, "accuracy", accuracy);
     sample_check_close(&check);
     return status;
@@ -203,7 +215,10 @@ static KinditStatus train_and_measure(Trial *trial, cJSON *found, bool *finished
 static KinditStatus run_trial(Trial *trial, cJSON *found, bool *finished) {
     const BenchAdapt *bench = trial->bench;
     const bool dense = bench_adapt_is_dense(trial->method);
-    const AdaptSettings adapt = {.base = dense ? bench->base_dense : bench->base_kind, .method = trial->method->name};
+    const int64_t pseudo_steps = (bench->settings->steps + 3) / 4; // brief beside what it is for
+    const AdaptSettings adapt = {.base = dense ? bench->base_dense : bench->base_kind,
+                                 .method = trial->method->name,
+                                 .pseudo_steps = trial->method->blocks == ADAPT_SIMILAR_BLOCKS ? pseudo_steps : 0};
     TRY(adapt_plan_new(&trial->plan, trial->ctx, &adapt, trial->task->path));
     TRY(dataset_open(&trial->dataset, trial->ctx, trial->task->path));
     choose_training(trial);
@@ -225,6 +240,7 @@ KinditStatus bench_adapt_trial(cJSON **out, BenchAdapt *bench, const BenchTask *
     TRY(file_path(trial.run, bench->ctx, "%s/%s-%lld", folder, method->name, (long long)seed));
     TRY(file_path(trial.json, bench->ctx, "%s.json", trial.run));
     TRY(file_path(trial.png, bench->ctx, "%s.png", trial.run));
+    TRY(file_path(trial.samples, bench->ctx, "%s.npy", trial.run));
     if (file_exists(trial.json)) {
         TRY(file_remove_tree(bench->ctx, trial.run));
         return json_read(out, bench->ctx, trial.json);

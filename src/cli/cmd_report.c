@@ -24,11 +24,12 @@ const Command command_report = {
     .notes =
         "SPEC is {\"title\", \"text\", \"sections\": [{\"heading\", \"text\", \"images\": [{\"file\", \"caption\"}], "
         "\"curve\": "
-        "{\"file\": CSV, \"x\": column, \"y\": [columns]}, \"table\": {\"columns\": [{\"label\", \"key\", "
+        "{\"file\": CSV, \"x\": column, \"y\": [columns], \"y_high\": number}, \"table\": {\"columns\": [{\"label\", "
+        "\"key\", "
         "\"format\"}], \"rows\": "
         "[{..., \"files\": [JSON]}]}, \"commands\": [text]}]}. All but title and sections may be left out. Files are "
         "relative to SPEC. A cell is the value at its column's key (a.b.c) in the row or in the row's files; format is "
-        "bytes, count or percent.",
+        "bytes, count or percent. A curve is cut off at y_high, and has a band where there is a column NAME_spread.",
     .min_positional = 1,
     .max_positional = 1,
     .options = report_options,

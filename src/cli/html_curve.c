@@ -18,7 +18,7 @@ enum {
     NAMES = 150,
     TOP = 12,
     BOTTOM = 34,
-    TICKS = 5
+    TICKS = 5 // about so many
 };
 
 enum { N_COLOURS = 8 }; // after which lines are dashed
@@ -28,9 +28,9 @@ static const char *const colours[N_COLOURS] = {"#1f5fa8", "#c0561b", "#3b7d3b", 
 typedef struct Curve {
     int n_lines;
     const char *names[MOST_LINES];
-    int columns[MOST_LINES + 1]; // in the file; the last is x
-    size_t n;
-    double *values;                      // (n, n_lines + 1), x last
+    int columns[2 * MOST_LINES + 1]; // in the file: each line's, its spread's (or none, -1), and x
+    size_t n, stride;
+    double *values;                      // (n, stride), in the order of `columns`
     double x_low, x_high, y_low, y_high; // y as its logarithm where it is positive throughout, as losses are
     bool log_y;
     int right; // of the axes
@@ -54,57 +54,68 @@ static int find_column(const char *header, const char *name) {
     }
 }
 
+static KinditStatus require_column(int *column, KinditContext *ctx, const char *path, const char *text,
+                                   const char *name) {
+    *column = find_column(text, name);
+    if (*column >= 0) return KINDIT_OK;
+    return context_fail(ctx, KINDIT_ERROR_FORMAT, "%s: no column '%s' in its first line", path, name);
+}
+
 static KinditStatus find_columns(Curve *curve, KinditContext *ctx, const char *path, const char *text, const char *x,
                                  const cJSON *y) {
     const cJSON *item;
     cJSON_ArrayForEach(item, y) {
         if (curve->n_lines < MOST_LINES && cJSON_IsString(item)) curve->names[curve->n_lines++] = item->valuestring;
     }
-    for (int i = 0; i <= curve->n_lines; i++) {
-        const char *name = i < curve->n_lines ? curve->names[i] : x;
-        curve->columns[i] = find_column(text, name);
-        if (curve->columns[i] < 0)
-            return context_fail(ctx, KINDIT_ERROR_FORMAT, "%s: no column '%s' in its first line", path, name);
+    for (int i = 0; i < curve->n_lines; i++) {
+        char spread[128];
+        snprintf(spread, sizeof spread, "%s_spread", curve->names[i]);
+        TRY(require_column(&curve->columns[i], ctx, path, text, curve->names[i]));
+        curve->columns[curve->n_lines + i] = find_column(text, spread);
     }
+    curve->stride = 2 * (size_t)curve->n_lines + 1;
+    TRY(require_column(&curve->columns[2 * curve->n_lines], ctx, path, text, x));
     return curve->n_lines ? KINDIT_OK
                           : context_fail(ctx, KINDIT_ERROR_ARGUMENT, "%s: a curve needs names in \"y\"", path);
 }
 
 // Cells that are no finite numbers become NaN; rows without x or without any y are passed over.
 static KinditStatus read_rows(Curve *curve, KinditContext *ctx, const char *text) {
-    size_t lines = 0, stride = (size_t)curve->n_lines + 1;
+    size_t lines = 0;
     for (const char *c = text; *c; c++) lines += *c == '\n';
-    TRY(memory_alloc(ctx, lines + 1, stride * sizeof *curve->values, &curve->values));
+    TRY(memory_alloc(ctx, lines + 1, curve->stride * sizeof *curve->values, &curve->values));
     for (const char *line = strchr(text, '\n'); line && line[1]; line = strchr(line + 1, '\n')) {
-        double *row = curve->values + curve->n * stride;
+        double *row = curve->values + curve->n * curve->stride;
         bool any = false;
-        for (size_t i = 0; i < stride; i++) {
+        for (size_t i = 0; i < curve->stride; i++) {
             char *end;
-            const char *cell = find_cell(line + 1, curve->columns[i]);
+            const char *cell = curve->columns[i] < 0 ? NULL : find_cell(line + 1, curve->columns[i]);
             bool empty = !cell || strcspn(cell, ",\r\n") == 0; // strtod would go on to the next line
             row[i] = empty ? NAN : strtod(cell, &end);
             if (!empty && (end == cell || !isfinite(row[i]))) row[i] = NAN;
-            any = any || (i + 1 < stride && !isnan(row[i]));
+            any = any || (i < (size_t)curve->n_lines && !isnan(row[i]));
         }
-        curve->n += any && !isnan(row[stride - 1]);
+        curve->n += any && !isnan(row[curve->stride - 1]);
     }
     return KINDIT_OK;
 }
 
-static void find_range(Curve *curve, bool from_zero) {
-    size_t stride = (size_t)curve->n_lines + 1;
+static void find_range(Curve *curve, HtmlRange range) {
     curve->x_low = curve->y_low = INFINITY;
     curve->x_high = curve->y_high = -INFINITY;
     for (size_t i = 0; i < curve->n; i++) {
-        const double *row = curve->values + i * stride;
-        curve->x_low = fmin(curve->x_low, row[curve->n_lines]);
-        curve->x_high = fmax(curve->x_high, row[curve->n_lines]);
+        const double *row = curve->values + i * curve->stride;
+        curve->x_low = fmin(curve->x_low, row[curve->stride - 1]);
+        curve->x_high = fmax(curve->x_high, row[curve->stride - 1]);
         for (int k = 0; k < curve->n_lines; k++) {
-            curve->y_low = fmin(curve->y_low, row[k]); // of NaN and a number it is the number
-            curve->y_high = fmax(curve->y_high, row[k]);
+            const double spread = row[curve->n_lines + k];
+            const double band = spread < row[k] ? spread : 0; // a logarithm has no place for the rest
+            curve->y_low = fmin(curve->y_low, row[k] - band); // of NaN and a number it is the number
+            curve->y_high = fmax(curve->y_high, row[k] + band);
         }
     }
-    if (from_zero) curve->y_low = fmin(curve->y_low, 0);
+    if (range.from_zero) curve->y_low = fmin(curve->y_low, 0);
+    if (range.y_high > 0) curve->y_high = fmin(curve->y_high, range.y_high);
     curve->log_y = curve->y_low > 0;
     if (curve->log_y) {
         curve->y_low = log(curve->y_low);
@@ -119,50 +130,97 @@ static double place_x(const Curve *curve, double x) {
 }
 
 static double place_y(const Curve *curve, double y) {
-    if (curve->log_y) y = log(y);
+    if (curve->log_y) y = y > 0 ? log(y) : curve->y_low;
     return HEIGHT - BOTTOM - (y - curve->y_low) / (curve->y_high - curve->y_low) * (HEIGHT - TOP - BOTTOM);
 }
 
+// The round step (1, 2 or 5 times a power of ten) that makes about TICKS of a range.
+static double round_step(double range) {
+    const double rough = range / TICKS, power = pow(10, floor(log10(rough)));
+    const double times = rough / power;
+    return power * (times < 1.5 ? 1 : times < 3.5 ? 2 : times < 7.5 ? 5 : 10);
+}
+
+// After a round number the next, on a scale that is logarithmic and spans much: 1, 2, 5, 10, 20, ...
+static double next_on_log(double y) {
+    const double power = pow(10, floor(log10(y) + 1e-9)), times = y / power;
+    return power * (times < 1.5 ? 2 : times < 3.5 ? 5 : 10);
+}
+
+static void draw_y_tick(FILE *out, const Curve *curve, double y) {
+    const double at = place_y(curve, y);
+    fprintf(out, "<line x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\" stroke=\"#e4e4e0\"/>\n", LEFT, curve->right, at,
+            at);
+    fprintf(out, "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.3g</text>\n", LEFT - 6, at + 4, y);
+}
+
+static void draw_x_tick(FILE *out, const Curve *curve, double x) {
+    char number[32];
+    snprintf(number, sizeof number, "%.5g", x);
+    if (fabs(x) >= 1e5) cli_format_count(number, x); // or else an exponent
+    fprintf(out, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%s</text>\n", place_x(curve, x), HEIGHT - 16,
+            number);
+}
+
 static void draw_axes(FILE *out, const Curve *curve, const char *x_name) {
-    for (int i = 0; i <= TICKS; i++) {
-        double share = (double)i / TICKS;
-        double x = curve->x_low + share * (curve->x_high - curve->x_low);
-        double y = curve->y_low + share * (curve->y_high - curve->y_low);
-        if (curve->log_y) y = exp(y);
-        fprintf(out, "<line x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\" stroke=\"#e4e4e0\"/>\n", LEFT, curve->right,
-                place_y(curve, y), place_y(curve, y));
-        fprintf(out, "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.2g</text>\n", LEFT - 6, place_y(curve, y) + 4, y);
-        char number[32];
-        snprintf(number, sizeof number, "%.5g", x);
-        if (fabs(x) >= 1e5) cli_format_count(number, x); // or else an exponent
-        fprintf(out, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%s</text>\n", place_x(curve, x), HEIGHT - 16,
-                number);
+    const double low = curve->log_y ? exp(curve->y_low) : curve->y_low;
+    const double high = curve->log_y ? exp(curve->y_high) : curve->y_high;
+    const double step = round_step(high - low), x_step = round_step(curve->x_high - curve->x_low);
+    if (curve->log_y && high > 8 * low) {
+        for (double y = pow(10, floor(log10(low))); y <= high; y = next_on_log(y))
+            if (y >= low) draw_y_tick(out, curve, y);
+    } else {
+        for (double k = ceil(low / step - 1e-9); k * step <= high * (1 + 1e-9); k++) draw_y_tick(out, curve, k * step);
     }
+    for (double k = ceil(curve->x_low / x_step - 1e-9); k * x_step <= curve->x_high * (1 + 1e-9); k++)
+        draw_x_tick(out, curve, k * x_step);
     fprintf(out, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">", curve->right, HEIGHT - 2);
     html_text(out, x_name);
     fputs("</text>\n", out);
 }
 
-// Neighbouring rows are averaged down to what the eye can tell apart.
-static void draw_line(FILE *out, const Curve *curve, int line) {
-    size_t stride = (size_t)curve->n_lines + 1, group = (curve->n + POINTS - 1) / POINTS;
-    fprintf(out, "<polyline fill=\"none\" stroke=\"%s\" stroke-width=\"1.6\"%s points=\"", colours[line % N_COLOURS],
-            line < N_COLOURS ? "" : " stroke-dasharray=\"5 3\"");
-    for (size_t first = 0; first < curve->n; first += group) {
-        size_t n = curve->n - first < group ? curve->n - first : group;
+// Its points, neighbouring rows averaged down to what the eye can tell apart; `spreads` of them higher, from the last
+// row to the first when that is negative, as the second half of a band's outline is.
+static void draw_points(FILE *out, const Curve *curve, int line, int spreads) {
+    const size_t group = (curve->n + POINTS - 1) / POINTS, n_groups = (curve->n + group - 1) / group;
+    for (size_t g = 0; g < n_groups; g++) {
+        const size_t first = (spreads < 0 ? n_groups - 1 - g : g) * group;
+        const size_t n = curve->n - first < group ? curve->n - first : group;
         double x = 0, y = 0, found = 0;
         for (size_t i = first; i < first + n; i++) {
-            const double *row = curve->values + i * stride;
-            if (isnan(row[line])) continue;
-            x += row[curve->n_lines];
-            y += row[line];
+            const double *row = curve->values + i * curve->stride;
+            const double value = spreads ? row[line] + spreads * row[curve->n_lines + line] : row[line];
+            if (isnan(value)) continue;
+            x += row[curve->stride - 1];
+            y += value;
             found++;
         }
         if (found > 0) fprintf(out, "%.1f,%.1f ", place_x(curve, x / found), place_y(curve, y / found));
     }
+}
+
+static void draw_line(FILE *out, const Curve *curve, int line) {
+    const char *colour = colours[line % N_COLOURS];
+    if (curve->columns[curve->n_lines + line] >= 0) {
+        fprintf(out, "<polygon fill=\"%s\" fill-opacity=\"0.15\" points=\"", colour);
+        draw_points(out, curve, line, 1);
+        draw_points(out, curve, line, -1);
+        fputs("\"/>\n", out);
+    }
+    fprintf(out, "<polyline fill=\"none\" stroke=\"%s\" stroke-width=\"1.6\"%s points=\"", colour,
+            line < N_COLOURS ? "" : " stroke-dasharray=\"5 3\"");
+    draw_points(out, curve, line, 0);
+    fputs("\"/>\n", out);
+}
+
+static void draw_name(FILE *out, const Curve *curve, int line) {
     const bool few = curve->n_lines <= FEW_LINES;
-    fprintf(out, "\"/>\n<text x=\"%d\" y=\"%d\" fill=\"%s\" text-anchor=\"%s\">", curve->right + (few ? -8 : 8),
-            TOP + 14 + 16 * line, colours[line % N_COLOURS], few ? "end" : "start");
+    const int x = curve->right + (few ? -8 : 34), y = TOP + 14 + 16 * line;
+    const char *colour = colours[line % N_COLOURS];
+    if (!few)
+        fprintf(out, "<path d=\"M%d %dh20\" stroke=\"%s\" stroke-width=\"1.6\"%s/>\n", curve->right + 8, y - 4, colour,
+                line < N_COLOURS ? "" : " stroke-dasharray=\"5 3\"");
+    fprintf(out, "<text x=\"%d\" y=\"%d\" fill=\"%s\" text-anchor=\"%s\">", x, y, colour, few ? "end" : "start");
     html_text(out, curve->names[line]);
     fputs("</text>\n", out);
 }
@@ -175,12 +233,17 @@ static void draw(FILE *out, const Curve *curve, const char *x_name) {
         WIDTH, HEIGHT, WIDTH, HEIGHT);
     fprintf(out, "<rect width=\"%d\" height=\"%d\" fill=\"#fff\"/>\n", WIDTH, HEIGHT);
     draw_axes(out, curve, x_name);
+    const int width = curve->right - LEFT, height = HEIGHT - TOP - BOTTOM; // beyond which nothing is drawn
+    fprintf(out, "<svg x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" viewBox=\"%d %d %d %d\">\n", LEFT, TOP, width,
+            height, LEFT, TOP, width, height);
     for (int k = 0; k < curve->n_lines; k++) draw_line(out, curve, k);
+    fputs("</svg>\n", out);
+    for (int k = 0; k < curve->n_lines; k++) draw_name(out, curve, k);
     fputs("</svg>\n", out);
 }
 
 KinditStatus html_svg_curve(FILE *out, KinditContext *ctx, const char *path, const char *x, const cJSON *y,
-                            bool from_zero) {
+                            HtmlRange range) {
     FileMap map;
     char *text;
     Curve curve = {0};
@@ -192,7 +255,7 @@ KinditStatus html_svg_curve(FILE *out, KinditContext *ctx, const char *path, con
     if (!status) status = read_rows(&curve, ctx, text);
     curve.right = WIDTH - (curve.n_lines <= FEW_LINES ? RIGHT : NAMES);
     if (!status && curve.n) {
-        find_range(&curve, from_zero);
+        find_range(&curve, range);
         draw(out, &curve, x);
     }
     memory_free(&curve.values);
@@ -200,9 +263,10 @@ KinditStatus html_svg_curve(FILE *out, KinditContext *ctx, const char *path, con
     return status;
 }
 
-KinditStatus html_curve(FILE *out, KinditContext *ctx, const char *path, const char *x, const cJSON *y) {
+KinditStatus html_curve(FILE *out, KinditContext *ctx, const char *path, const char *x, const cJSON *y,
+                        HtmlRange range) {
     fputs("<figure>", out);
-    TRY(html_svg_curve(out, ctx, path, x, y, false));
+    TRY(html_svg_curve(out, ctx, path, x, y, range));
     fputs("</figure>\n", out);
     return KINDIT_OK;
 }

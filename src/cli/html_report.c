@@ -111,7 +111,8 @@ static KinditStatus write_curve(const Report *report, const cJSON *curve) {
     TRY(require_string(report, curve, "x", &x));
     TRY(json_get_array(curve, report->ctx, report->spec, "y", &y));
     TRY(resolve(report, file, path));
-    return html_curve(report->out, report->ctx, path, x, y);
+    const HtmlRange range = {.y_high = cJSON_GetNumberValue(cJSON_GetObjectItemCaseSensitive(curve, "y_high"))};
+    return html_curve(report->out, report->ctx, path, x, y, range);
 }
 
 static KinditStatus write_section(const Report *report, const cJSON *section) {

@@ -124,7 +124,7 @@ static KinditStatus write_plot(const Sweep *sweep) {
     KinditStatus status = file_path(path, sweep->ctx, "%s/sweep.svg", sweep->settings->folder);
     if (!status) status = file_begin(&writer, sweep->ctx, path);
     if (!status) {
-        status = html_svg_curve(writer.stream, sweep->ctx, sweep->csv, "bytes", names, true);
+        status = html_svg_curve(writer.stream, sweep->ctx, sweep->csv, "bytes", names, (HtmlRange){.from_zero = true});
         if (!status)
             status = file_commit(&writer, sweep->ctx);
         else

@@ -9,8 +9,8 @@
 // Beside a dense base the rows are multiplied by the sum of both matrices, which is formed once a pass; beside a
 // factored one they go through the components after the base's own.
 //
-// Components that train s too are KIND's tailors without their gate (ablation #3 of Table 4): they start as tailors do
-// (linear_factored.c), with all r of them open beside the N_G of the learngene.
+// Components that train s too are KIND's tailors without their gate (ablation #3 of Table 4): they start as tailors
+// that adapt do, U and s as in linear_factored.c, all r of them open beside the N_G of the learngene, and V zero.
 #include <math.h>
 
 #include "model/linear_lora.h"
@@ -30,13 +30,12 @@ KinditStatus lora_declare(Linear *linear, KinditContext *ctx, ParamLayout *layou
 
 void lora_init(const Linear *linear, uint64_t seed, int class_index, float *vector) {
     const AdapterConfig *adapter = linear->adapter;
-    const double m1 = linear->m1, m2 = linear->m2, uniform = sqrt(3); // a uniform number's bound by its deviation
+    const double m1 = linear->m1, m2 = linear->m2;
     double s = adapter->alpha / adapter->rank, bound = 1 / sqrt(m1);
     if (class_index >= 0) return;
     if (!lora_is_scaled(linear)) {
         s = sqrt(2 * m1 * m2 / ((m1 + linear->fan_out) * (linear->n_learngene + adapter->rank)));
-        bound = uniform / sqrt(m1);
-        adapter_init_uniform(linear, LORA_B, seed, uniform / sqrt(m2), vector);
+        bound = sqrt(3 / m1); // of a uniform number with the deviation of theirs
     }
     adapter_init_uniform(linear, LORA_A, seed, bound, vector);
     float *scale = vector + linear->layout->specs[linear->param[LORA_S]].shared_offset;

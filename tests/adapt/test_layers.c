@@ -2,6 +2,7 @@
 // its settings.
 #include "adapt/adapting.h"
 #include "adapt/block_map.h"
+#include "cancelling.h"
 
 enum { DEPTH = 4 };
 
@@ -17,6 +18,7 @@ static Bench layers_open(Scratch *scratch) {
 static AdaptSettings layers_settings(const Bench *b, const char *method, int keep_blocks) {
     AdaptSettings settings = settings_for(b, method);
     settings.keep_blocks = keep_blocks;
+    if (strcmp(method, "auto-lg") == 0) settings.pseudo_steps = 3;
     return settings;
 }
 
@@ -108,8 +110,7 @@ static void test_last_blocks(void **state) {
 
 static void test_similar_blocks(void **state) {
     Bench b = layers_open(*state);
-    AdaptSettings settings = layers_settings(&b, "auto-lg", 2);
-    settings.pseudo_steps = 3;
+    const AdaptSettings settings = layers_settings(&b, "auto-lg", 2);
     Model *model = start(&b, &settings, "still");
     check_start(&b, model, "still");
     const BlockMap map = blocks_of(&b, "still", DEPTH);
@@ -154,8 +155,54 @@ static void test_resume_fresh_blocks(void **state) {
     check_resume(*state, "heur-lg");
 }
 
+static void test_resume_similar_blocks(void **state) {
+    check_resume(*state, "auto-lg");
+}
+
 static void test_resume_taught(void **state) {
     check_resume(*state, "laptop");
+}
+
+// Stopped by the user at the n-th poll, for every n, while blocks are chosen or while it trains, and started again as
+// the folder allows (a choice begins anew, training goes on), a run comes to the bits of one that nobody stopped.
+static void check_stops(Scratch *scratch, const char *method) {
+    Bench b = layers_open(scratch);
+    const AdaptSettings settings = layers_settings(&b, method, 2);
+    AdaptPlan plan = plan_small(&b, &settings, STEPS);
+    TrainResult result = {0};
+    char run[1024], record[1100];
+    int n_begun_anew = 0;
+    snprintf(run, sizeof run, "%s", scratch_path(scratch, "parts"));
+    snprintf(record, sizeof record, "%s/run.json", run);
+    Model *model = train(&b, &plan, "whole", false);
+    model_close(&model);
+    for (int polls = 0; !result.finished; polls++) {
+        polls_left = polls;
+        b.ctx->settings.cancelled = cancel_later;
+        const KinditStatus status = adapt_run(b.ctx, b.engine, &plan, run, false, &result);
+        b.ctx->settings.cancelled = NULL;
+        assert_int_equal(status, result.finished ? KINDIT_OK : KINDIT_CANCELLED);
+        n_begun_anew += !file_exists(record);
+        if (!result.finished) model = train(&b, &plan, "parts", file_exists(record));
+        model_close(&model);
+        assert_same_files(&b, "whole", "parts");
+        file_remove_tree(b.ctx, run);
+    }
+    assert_int_equal(n_begun_anew > 0, plan.method->blocks != ADAPT_LAST_BLOCKS); // which takes no time to choose
+    adapt_plan_close(&plan);
+    bench_close(&b);
+}
+
+static void test_stopped_heur_lg(void **state) {
+    check_stops(*state, "heur-lg");
+}
+
+static void test_stopped_auto_lg(void **state) {
+    check_stops(*state, "auto-lg");
+}
+
+static void test_stopped_laptop(void **state) {
+    check_stops(*state, "laptop");
 }
 
 // Also by a plan that was made from settings, as it was when the run began.
@@ -279,11 +326,13 @@ static void test_broken_record(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        scratch_test(test_last_blocks),          scratch_test(test_similar_blocks),
-        scratch_test(test_needed_blocks),        scratch_test(test_resume_fresh_blocks),
-        scratch_test(test_resume_taught),        scratch_test(test_resume_by_new_plan),
-        scratch_test(test_teacher_adds_to_loss), scratch_test(test_budget),
-        scratch_test(test_refused_settings),     scratch_test(test_resume_refuses_other_blocks),
+        scratch_test(test_last_blocks),           scratch_test(test_similar_blocks),
+        scratch_test(test_needed_blocks),         scratch_test(test_resume_fresh_blocks),
+        scratch_test(test_resume_similar_blocks), scratch_test(test_stopped_heur_lg),
+        scratch_test(test_stopped_auto_lg),       scratch_test(test_stopped_laptop),
+        scratch_test(test_resume_taught),         scratch_test(test_resume_by_new_plan),
+        scratch_test(test_teacher_adds_to_loss),  scratch_test(test_budget),
+        scratch_test(test_refused_settings),      scratch_test(test_resume_refuses_other_blocks),
         scratch_test(test_broken_record),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -21,7 +21,9 @@ compare --methods kind,full --seeds 1 --json >"$scratch/one.json"
 grep -q '^task,kind,kind,0,2,[0-9]' "$out/results.csv" || fail "no line of kind: $(cat "$out/results.csv")"
 grep -q '^task,full,dense,0,2,[0-9]' "$out/results.csv" || fail "no line of full: $(cat "$out/results.csv")"
 [ "$(grep -c '<polyline' "$out/report.html")" = 4 ] || fail "not two lines in two charts"
-[ "$(grep -c 'data:image/png' "$out/report.html")" = 2 ] || fail "not two grids"
+[ "$(grep -c '<polygon' "$out/report.html")" = 0 ] || fail "a band of one seed"
+[ "$(grep -c 'data:image/png' "$out/report.html")" = 1 ] || fail "not one picture of all samples"
+[ "$(stat -c %s "$out/trials/task/kind-0.npy")" = $((256 + 2 * 2 * 8 * 8)) ] || fail "not two samples of two classes"
 
 # Trial, table and curve say the same.
 loss=$(loss_of kind-0)
@@ -39,7 +41,12 @@ compare --methods kind,full --seeds 2 >"$scratch/two.txt"
 [ "$(loss_of kind-1)" != "$loss" ] || fail "another seed has the same loss"
 [ "$(wc -l <"$out/results.csv")" = 5 ] || fail "not four trials: $(cat "$out/results.csv")"
 expect_in "$scratch/two.txt" "±"
-[ "$(ls "$out/trials/task" | grep -vc '\.json$\|\.png$')" = 0 ] || fail "runs were left: $(ls "$out/trials/task")"
+[ "$(head -1 "$out/curves/task.csv")" = "step,kind,full,kind_spread,full_spread" ] || fail "no spreads: $(cat "$out/curves/task.csv")"
+[ "$(grep -c '<polygon' "$out/report.html")" = 4 ] || fail "not two bands in two charts"
+awk -F, '$2 == "kind" { x[n++] = $9 } END { d = x[0] - x[1]; print d < 0 ? -d / sqrt(2) : d / sqrt(2) }' "$out/results.csv" >"$scratch/sd"
+tail -1 "$out/curves/task.csv" | awk -F, -v sd="$(cat "$scratch/sd")" '{ d = $4 - sd; exit d * d > 1e-6 * sd * sd }' ||
+    fail "the spread is not the seeds' standard deviation, $(cat "$scratch/sd"): $(cat "$out/curves/task.csv")"
+[ "$(ls "$out/trials/task" | grep -vc '\.json$\|\.png$\|\.npy$')" = 0 ] || fail "runs were left: $(ls "$out/trials/task")"
 
 # No time, no trial; then it goes on.
 out=$scratch/timed

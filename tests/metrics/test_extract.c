@@ -2,7 +2,7 @@
 #include <math.h>
 
 #include "base/rng.h"
-#include "metrics/cancelling.h"
+#include "cancelling.h"
 #include "metrics/evaluate.h"
 #include "metrics/extract.h"
 #include "scratch.h"

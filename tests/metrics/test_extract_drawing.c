@@ -1,6 +1,6 @@
 // Images drawn and measured without being written: the same whatever the batch, and after an interruption; each class
 // has its share.
-#include "metrics/cancelling.h"
+#include "cancelling.h"
 #include "metrics/extract.h"
 #include "model/models.h"
 

@@ -1,6 +1,6 @@
 // A user who stops the work after some polls.
-#ifndef TESTS_METRICS_CANCELLING_H
-#define TESTS_METRICS_CANCELLING_H
+#ifndef TESTS_CANCELLING_H
+#define TESTS_CANCELLING_H
 
 #include <stdbool.h>
 
