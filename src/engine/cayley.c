@@ -28,13 +28,54 @@ size_t cayley_work(int b, int terms) {
     return (size_t)matrices * scratch_size(square(b)) + WORK_MARGIN;
 }
 
-static void fill_skew(int b, const float *q, float *Q) {
-    for (int i = 0; i < b; i++) {
-        Q[i * b + i] = 0;
-        for (int j = i + 1; j < b; j++, q++) {
-            Q[i * b + j] = *q;
-            Q[j * b + i] = -*q;
+// Both triangles are visited in tiles, since one of them is passed over column by column.
+enum { TILE = 64 };
+
+// Where row i of q begins, less i + 1: the number at (i, j) is so far on as j.
+static size_t row_of(int b, int i) {
+    return (size_t)i * (size_t)(2 * b - i - 1) / 2 - (size_t)i - 1;
+}
+
+static void fill_tile(int b, const float *q, int top, int left, float *Q) {
+    for (int i = top; i < tile_min(top + TILE, b); i++) {
+        for (int j = left > i + 1 ? left : i + 1; j < tile_min(left + TILE, b); j++) {
+            const float value = q[row_of(b, i) + (size_t)j];
+            Q[i * b + j] = value;
+            Q[j * b + i] = -value;
         }
+    }
+}
+
+// Q with `diagonal` in each place of its diagonal.
+static void fill_skew(int threads, int b, const float *q, float diagonal, float *Q) {
+#pragma omp parallel for num_threads(threads) schedule(static, 1)
+    for (int top = 0; top < b; top += TILE) {
+        for (int left = top; left < b; left += TILE) fill_tile(b, q, top, left, Q);
+        for (int i = top; i < tile_min(top + TILE, b); i++) Q[i * b + i] = diagonal;
+    }
+}
+
+static void add_tile(int b, const float *dQt, int top, int left, float *dq) {
+    for (int i = top; i < tile_min(top + TILE, b); i++) {
+        for (int j = left > i + 1 ? left : i + 1; j < tile_min(left + TILE, b); j++) {
+            dq[row_of(b, i) + (size_t)j] += dQt[j * b + i] - dQt[i * b + j];
+        }
+    }
+}
+
+static void add_skew(int threads, int b, const float *dQt, float *dq) {
+#pragma omp parallel for num_threads(threads) schedule(static, 1)
+    for (int top = 0; top < b; top += TILE) {
+        for (int left = top; left < b; left += TILE) add_tile(b, dQt, top, left, dq);
+    }
+}
+
+// B = factor A, and `diagonal` more in each place of its diagonal.
+static void scale(int threads, int b, float factor, const float *A, float diagonal, float *B) {
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int i = 0; i < b; i++) {
+        for (int j = 0; j < b; j++) B[i * b + j] = factor * A[i * b + j];
+        B[i * b + i] += diagonal;
     }
 }
 
@@ -101,22 +142,19 @@ static void invert(int threads, int n, const float *A, int lda, float *X, int ld
 // (I - Q) M = (2 I - (I + Q)) M = 2 M - I with M = (I + Q)^-1
 static void exact_forward(int threads, int b, const float *q, float *work, float *R) {
     float *A = scratch_take(&work, square(b));
-    fill_skew(b, q, A);
-    add_diagonal(b, 1, A);
+    fill_skew(threads, b, q, 1, A);
     invert(threads, b, A, b, R, b, work);
-    for (size_t i = 0; i < square(b); i++) R[i] *= 2;
-    add_diagonal(b, -1, R);
+    scale(threads, b, 2, R, -1, R);
 }
 
 // dM = -M dQ M, so dL/dQ = -2 M^T dR M^T; here its transpose, -2 M dR^T M.
 static const float *exact_backward(int threads, int b, const float *R, const float *dRt, float *work) {
     float *M = scratch_take(&work, square(b)), *half = scratch_take(&work, square(b));
     float *dQt = scratch_take(&work, square(b));
-    for (size_t i = 0; i < square(b); i++) M[i] = 0.5F * R[i];
-    add_diagonal(b, 0.5F, M);
+    scale(threads, b, 0.5F, R, 0.5F, M);
     product(threads, b, M, dRt, half, false);
     product(threads, b, half, M, dQt, false);
-    for (size_t i = 0; i < square(b); i++) dQt[i] *= -2;
+    scale(threads, b, -2, dQt, 0, dQt);
     return dQt;
 }
 
@@ -143,7 +181,7 @@ static void take_series(int b, int terms, float **work, float **Q, float *H[CAYL
 static void series_forward(int threads, int b, int terms, const float *q, float *work, float *R) {
     float *Q, *H[CAYLEY_MOST_TERMS] = {NULL};
     take_series(b, terms, &work, &Q, H);
-    fill_skew(b, q, Q);
+    fill_skew(threads, b, q, 0, Q);
     horner(threads, b, terms, Q, H, R);
 }
 
@@ -153,7 +191,7 @@ static const float *series_backward(int threads, int b, int terms, const float *
     take_series(b, terms, &work, &Q, H);
     float *dQt = scratch_take(&work, square(b)), *S = scratch_take(&work, square(b));
     float *next = scratch_take(&work, square(b));
-    fill_skew(b, q, Q);
+    fill_skew(threads, b, q, 0, Q);
     horner(threads, b, terms, Q, H, S); // R itself is not needed
     for (int k = 0; k < highest(terms); k++) {
         const float *at = k == 0 ? dRt : S;
@@ -181,7 +219,5 @@ void cayley_backward(int threads, int b, int terms, const float *q, const float 
                      float *dq) {
     const float *dQt =
         terms == 0 ? exact_backward(threads, b, R, dRt, work) : series_backward(threads, b, terms, q, dRt, work);
-    for (int i = 0; i < b; i++) {
-        for (int j = i + 1; j < b; j++, dq++) *dq += dQt[j * b + i] - dQt[i * b + j];
-    }
+    add_skew(threads, b, dQt, dq);
 }

@@ -6,11 +6,12 @@
 #include "engine/tile.h"
 
 enum {
-    ROWS = 128,  // of A in a kernel's call
-    BAND = 512,  // rows of C in a work item: a strip of B is copied once for them
-    DEPTH = 256, // rows of B in a copy
-    STRIP = 96,  // columns of B in a copy, in panels ...
-    PANEL = 32   // ... so wide
+    ROWS = 128,      // of A in a kernel's call
+    BAND = 512,      // rows of C in a work item: a strip of B is copied once for them
+    DEPTH = 256,     // rows of B in a copy
+    ALONE = 1 << 20, // multiply-adds that are done before other threads would be awake
+    STRIP = 96,      // columns of B in a copy, in panels ...
+    PANEL = 32       // ... so wide
 };
 
 // to: panels (depth, PANEL) of a strip of B, the last one narrower.
@@ -43,10 +44,12 @@ static void multiply_strip(int m, int width, int k, const float *A, int lda, con
 
 void gemm_large(int threads, int m, int n, int k, const float *A, int lda, const float *B, int ldb, float *C, int ldc,
                 bool accumulate) {
-#pragma omp parallel for collapse(2) num_threads(threads) schedule(static)
-    for (int i = 0; i < m; i += BAND) {
+    const int band = tile_even(m, BAND, ROWS);
+    const bool small = (double)m * n * k < ALONE;
+#pragma omp parallel for collapse(2) num_threads(threads) schedule(static) if (!small)
+    for (int i = 0; i < m; i += band) {
         for (int j = 0; j < n; j += STRIP) {
-            multiply_strip(tile_min(BAND, m - i), tile_min(STRIP, n - j), k, A + (size_t)i * (size_t)lda, lda, B + j,
+            multiply_strip(tile_min(band, m - i), tile_min(STRIP, n - j), k, A + (size_t)i * (size_t)lda, lda, B + j,
                            ldb, C + (size_t)i * (size_t)ldc + j, ldc, accumulate);
         }
     }
