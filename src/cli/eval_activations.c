@@ -319,11 +319,9 @@ const Command command_eval_activations = {
     .examples = "kindit eval activations models/letters.safetensors --plain run --data data/glyphs --n 2000 --sampler "
                 "ddim --steps 25 -o table5",
     .notes = "Entropy, variance and kurtosis of the vector of probabilities, averaged over the images: of a data set, "
-             "of what "
-             "a plain model draws, of what MODEL draws with its tailors, and of what its learngene draws alone "
-             "(--keep-label-rows: with each class's label row). The folder gets report.html, activations.csv, "
-             "activations.svg "
-             "and a grid of each row's images.",
+             "of what a plain model draws, of what MODEL draws with its tailors, and of what its learngene draws alone "
+             "(with --no-tailors --keep-label-rows: with each class's label row). The folder gets report.html, "
+             "activations.csv, activations.svg and a grid of each row's images.",
     .min_positional = 1,
     .max_positional = 1,
     .options = activations_options,

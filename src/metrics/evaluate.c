@@ -229,7 +229,8 @@ static void say_rank(Limits *limits, const FrechetResult *result, const char *na
     else if (rank < other)
         say(limits, "%s: the covariance of the %s has rank %d, that of the %s %d: %s.", name, which[s], rank,
             which[1 - s], other,
-            n[s] ? "many of them are alike" : "of too few images, so that the distance is biased upwards");
+            n[s] ? "many of them are alike, or the other is of another network"
+                 : "of too few images, so that the distance is biased upwards");
 }
 
 static void say_ranks(Limits *limits, const FrechetResult *result, const char *name, int d,

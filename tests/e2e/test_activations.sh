@@ -25,3 +25,17 @@ for file in report.html activations.svg images.png plain.png whole.png learngene
     [ -s "$scratch/table5/$file" ] || fail "no $file"
 done
 ! grep -q 'nan\|inf' "$scratch/table5/activations.svg" "$scratch/table5/activations.csv" || fail "numbers that are none"
+
+# The options of drawing shut the tailors of the last row alone; one that has label rows is another.
+"$KINDIT" eval activations "$scratch/run" --data "$scratch/data" "${net[@]}" --n 30 "${draw[@]}" --no-tailors --keep-label-rows \
+    --quiet -o "$scratch/rows" >/dev/null
+row() { grep "^$2," "$scratch/$1/activations.csv"; }
+[ "$(row rows "learngene and tailors")" = "$(row table5 "learngene and tailors")" ] || fail "the whole model was drawn without tailors"
+[ "$(row rows "learngene alone")" != "$(row table5 "learngene alone")" ] || fail "label rows change nothing"
+
+# Of images without a class among the first, and of fewer than fill a grid, there is a grid all the same.
+"$KINDIT" sample "$scratch/run" --classes 2 --n 3 "${draw[@]}" -o "$scratch/three.npz" --quiet >/dev/null
+expect_code 0 "$KINDIT" eval activations "$scratch/run" --data "$scratch/three.npz" "${net[@]}" --n 2 "${draw[@]}" --quiet \
+    -o "$scratch/few"
+expect_in "$scratch/few/activations.csv" "raw images,3,"
+expect_in "$scratch/few/activations.csv" "learngene alone,2,"
