@@ -15,7 +15,9 @@ int eval_join_options(Option out[EVAL_OPTIONS], const Option *own, int n_own) {
          "adm, pytorch-fid, dgm-eval or native: whose preprocessing and conventions (default: the network's)", 0, 0,
          NULL},
         {"--n", "-n", OPTION_INT, &eval_settings.n, "N",
-         "images to measure (default: all there are, or so many of them evenly spread; 5000 of a model, its classes in turn)", 2, 1e8, NULL},
+         "images to measure (default: all there are, or so many of them evenly spread; 5000 of a model, its classes in "
+         "turn)",
+         2, 1e8, NULL},
         {"--split", NULL, OPTION_CHOICE, &eval_settings.split, "train|heldout",
          "of a data set that is measured itself (default train)", 0, 0, NULL},
         {"--cache", NULL, OPTION_STRING, &eval_settings.cache, "DIR",
