@@ -72,13 +72,6 @@ size_t attention_bf16_scratch(int tokens, int head_width, bool backward) {
 
 // ---- operands ------------------------------------------------------------------------------------------------------
 
-// n rows -> their columns (d, S), by way of `pairs`.
-static void load_columns(int n, int d, Activation from, int stride, float *pairs, uint16_t *columns) {
-    const int half = tile_round(n, BF16_STEP) / 2;
-    rows_load_pairs(n, d, from, stride, (uint16_t *)(void *)pairs);
-    gemm_transpose(half, d, pairs, d, (float *)(void *)columns, half);
-}
-
 // n rows -> their columns in pairs (D / 2, lanes, 2), by way of `pairs`.
 static void load_column_pairs(int n, int lanes, int d, Activation from, int stride, float *pairs, uint16_t *columns) {
     const int half = tile_round(d, BF16_STEP) / 2;
@@ -136,7 +129,7 @@ void attention_bf16_forward(const AttentionShape *shape, const AttentionHead *he
     Bf16Tiles tiles;
     tiles_cut(tokens, d, false, scratch, &tiles);
     const uint16_t *k = rows_read_bf16(tokens, d, head->k, &k_stride, tiles.keys);
-    load_columns(tokens, d, head->v, stride, tiles.pairs, tiles.values_t);
+    rows_load_columns(tokens, d, head->v, stride, tiles.pairs, tiles.values_t);
     amx_begin();
     for (int i = 0; i < tokens; i += QUERY_TILE)
         attend_tile(shape, &tiles, head, i, tile_min(QUERY_TILE, tokens - i), k, k_stride,
@@ -201,7 +194,7 @@ void attention_bf16_backward(const AttentionShape *shape, const AttentionHead *h
     tiles_cut(tokens, d, true, scratch, &tiles);
     rows.k = rows_read_bf16(tokens, d, head->k, &rows.k_stride, tiles.keys);
     rows.v = rows_read_bf16(tokens, d, head->v, &rows.v_stride, tiles.values);
-    load_columns(tokens, d, head->k, stride, tiles.pairs, tiles.keys_t);
+    rows_load_columns(tokens, d, head->k, stride, tiles.pairs, tiles.keys_t);
     amx_begin();
     for (int i = 0; i < tokens; i += QUERY_TILE)
         attend_tile_backward(shape, &tiles, head, i, tile_min(QUERY_TILE, tokens - i), &rows,

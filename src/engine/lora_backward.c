@@ -11,8 +11,7 @@
 
 enum {
     VECTOR = 16,
-    COLUMNS = 32,     // of x or dy in a product of the sums
-    FAR_STRIDE = 256, // rows further apart are copied first: they would fight over cache sets and TLB entries
+    COLUMNS = 32, // of x or dy in a product of the sums
 };
 
 typedef struct Side { // x and A, or dy and s g * B
@@ -100,11 +99,9 @@ static void project(const Sums *s, const Side *side, Operand x, int rows, int fi
 
 // The transpose of hidden rows in bf16, (r, rows up to a whole step), into the third of them.
 static const uint16_t *turn(const Sums *s, int rows, const float *hidden, float *turned) {
-    const int pairs = tile_round(rows, BF16_STEP) / 2;
-    float *left = turned + hidden_size(s) / 2;
-    rows_load_pairs(rows, s->r, activation_f32(hidden), s->stride, (uint16_t *)(void *)turned);
-    gemm_transpose(pairs, s->r, turned, s->r, left, pairs); // a pair moves as a float does
-    return (const uint16_t *)(const void *)left;
+    uint16_t *left = (uint16_t *)(void *)(turned + hidden_size(s) / 2);
+    rows_load_columns(rows, s->r, activation_f32(hidden), s->stride, turned, left);
+    return left;
 }
 
 // sums (r, m), these columns, [+]= hidden^T x; left: hidden, turned where in bf16. buffer: of what x lies in, the

@@ -17,8 +17,7 @@ enum {
     PIECE = 16,       // rows of X that are copied at a time, all their columns one after the other
     TAILOR_ROWS = 16, // rows of tailors' sums that one kernel call sums: what a tile of the processor's bf16 has
     PART_ROWS = 512,  // fewest rows in a part
-    WORK_ITEMS = 16,  // parts are added until there are about so many items to share out
-    FAR_STRIDE = 256  // rows further apart are gathered first: they would fight over cache sets and TLB entries
+    WORK_ITEMS = 16   // parts are added until there are about so many items to share out
 };
 
 typedef struct Cut {
@@ -101,14 +100,13 @@ static void multiply_f32(const Right *right, int first, int rows, int left, Acti
     }
 }
 
-// L^T is made of pairs of rows too, each of which moves as a float does.
 static void multiply_bf16(const Right *right, int first, int rows, int left, Activation L, int ldl, float *sum, int ld,
                           bool accumulate) {
-    _Alignas(64) uint16_t pairs[STEP * LEFT], left_t[LEFT * STEP];
+    _Alignas(64) float pairs[STEP / 2 * LEFT];
+    _Alignas(64) uint16_t left_t[LEFT * STEP];
     const int depth = tile_round(rows, BF16_STEP);
     const uint16_t *x = (const uint16_t *)(const void *)right->x + (size_t)first * (size_t)right->width;
-    rows_load_pairs(rows, left, L, ldl, pairs);
-    gemm_transpose(depth / 2, left, (const float *)(const void *)pairs, left, (float *)(void *)left_t, depth / 2);
+    rows_load_columns(rows, left, L, ldl, pairs, left_t);
     gemm_bf16(left, right->width, depth, left_t, depth, x, right->width, sum, ld, accumulate);
 }
 

@@ -120,6 +120,12 @@ void rows_load_pairs(int n, int width, Activation from, int stride, uint16_t *to
     memset(out + pairs * (size_t)width, 0, (all - pairs) * (size_t)width * sizeof *out);
 }
 
+void rows_load_columns(int n, int width, Activation from, int stride, float *pairs, uint16_t *columns) {
+    const int half = tile_round(n, BF16_STEP) / 2;
+    rows_load_pairs(n, width, from, stride, (uint16_t *)(void *)pairs);
+    gemm_transpose(half, width, pairs, width, (float *)(void *)columns, half);
+}
+
 ENGINE_CLONES
 void rows_pair(int width, const float *even, const float *odd, uint16_t *to) {
     uint32_t *out = (uint32_t *)(void *)to;

@@ -6,7 +6,8 @@
 #include "engine/gemm_bf16.h"
 #include "engine/internal.h"
 
-enum { ROW_PIECE = 256 }; // columns that rows_quantise takes of rows that are not in place
+enum { ROW_PIECE = 256 };  // columns that rows_quantise takes of rows that are not in place
+enum { FAR_STRIDE = 256 }; // rows further apart are best copied: they would fight over cache sets and TLB entries
 
 // Whether the rows are the fp32 values themselves: a product may read and write them where they are.
 static inline bool rows_in_place(Activation rows) {
@@ -25,6 +26,8 @@ void rows_load_bf16(int n, int width, Activation from, int stride, uint16_t *to,
 const uint16_t *rows_read_bf16(int n, int width, Activation from, int *stride, uint16_t *buffer);
 // to (n / 2, width, 2) = the rows in pairs, n rounded up to whole steps by rows of zeros.
 void rows_load_pairs(int n, int width, Activation from, int stride, uint16_t *to);
+// columns (width, n rounded up to whole steps) = the rows turned, by way of their pairs: each moves as a float does.
+void rows_load_columns(int n, int width, Activation from, int stride, float *pairs, uint16_t *columns);
 // One such pair of fp32 rows; NULL: zeros.
 void rows_pair(int width, const float *even, const float *odd, uint16_t *to);
 // The same as operands of gemm_int8: to (n, width; rows `ld` bytes apart, zeros from `width` to it) = each row divided
