@@ -136,28 +136,43 @@ TARGET_AMX ENGINE_INLINE void block(bool integers, bool down, bool across, const
     if (down && across) _tile_stored(3, C + TILE * c + 4 * TILE, c);
 }
 
-TARGET_AMX ENGINE_INLINE void multiply(bool integers, int m, int n, const Operands *of, char *C, size_t c,
-                                       bool accumulate) {
-    bool partial = false;
-    for (int j = 0; j < n; j += 2 * TILE) {
-        for (int i = 0; i < m; i += 2 * TILE) {
-            const int high = tile_min(2 * TILE, m - i), wide = tile_min(2 * TILE, n - j);
-            const bool whole = high % TILE == 0 && wide % TILE == 0; // whole tiles are as configured, even if fewer
-            if (!whole) use_tiles(high, wide);
-            if (whole && partial) use_tiles(2 * TILE, 2 * TILE);
-            partial = !whole;
-            if (high > TILE && wide > TILE) {
+// Rows [row, end) and columns [column, last) of C: all blocks by one layout of the tiles.
+TARGET_AMX ENGINE_INLINE void blocks(bool integers, int row, int end, int column, int last, const Operands *of, char *C,
+                                     size_t c, bool accumulate) {
+    for (int j = column; j < last; j += 2 * TILE) {
+        for (int i = row; i < end; i += 2 * TILE) {
+            const bool down = end - i > TILE, across = last - j > TILE;
+            if (down && across) {
                 block(integers, true, true, of, i, j, C, c, accumulate);
-            } else if (high > TILE) {
+            } else if (down) {
                 block(integers, true, false, of, i, j, C, c, accumulate);
-            } else if (wide > TILE) {
+            } else if (across) {
                 block(integers, false, true, of, i, j, C, c, accumulate);
             } else {
                 block(integers, false, false, of, i, j, C, c, accumulate);
             }
         }
     }
-    if (partial) use_tiles(2 * TILE, 2 * TILE);
+}
+
+// Of n rows or columns those that whole tiles hold, as amx_begin has laid them out; the rest begins a block.
+static int whole_tiles(int n) {
+    return n % TILE == 0 ? n : n / (2 * TILE) * (2 * TILE);
+}
+
+// Laying out takes as long as a block: once for all those at an edge.
+TARGET_AMX ENGINE_INLINE void multiply(bool integers, int m, int n, const Operands *of, char *C, size_t c,
+                                       bool accumulate) {
+    const int rows = whole_tiles(m), columns = whole_tiles(n);
+    blocks(integers, 0, rows, 0, columns, of, C, c, accumulate);
+    if (rows == m && columns == n) return;
+    if (rows < m && columns > 0) use_tiles(m - rows, 2 * TILE);
+    blocks(integers, rows, m, 0, columns, of, C, c, accumulate);
+    if (columns < n && rows > 0) use_tiles(2 * TILE, n - columns);
+    blocks(integers, 0, rows, columns, n, of, C, c, accumulate);
+    if (rows < m && columns < n) use_tiles(m - rows, n - columns);
+    if (rows < m) blocks(integers, rows, m, columns, n, of, C, c, accumulate);
+    use_tiles(2 * TILE, 2 * TILE);
 }
 
 TARGET_AMX void amx_multiply_bf16(int m, int n, int steps, const void *A, int a, const void *B, int ldb, int joint,
