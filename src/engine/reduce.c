@@ -9,15 +9,15 @@
 #include "engine/tile.h"
 
 enum {
-    TILE_HEIGHT = 384, // most rows and columns of G that one work item sums
-    TILE_WIDTH = 384,
-    STEP = 256,       // rows of L and X at a time: a tile of G is read and written once for each
-    LEFT = 96,        // rows ...
-    COLUMNS = 32,     // ... and columns of G that one kernel call sums: these, L's and G's share the first-level cache
-    PIECE = 16,       // rows of X that are copied at a time, all their columns one after the other
-    TAILOR_ROWS = 16, // rows of tailors' sums that one kernel call sums: what a tile of the processor's bf16 has
-    PART_ROWS = 512,  // fewest rows in a part
-    WORK_ITEMS = 16   // parts are added until there are about so many items to share out
+    TILE_HEIGHT = 384, // most rows ...
+    TILE_WIDTH = 384,  // ... and columns of G that one work item sums; twice as many of bf16: L is turned for each
+    STEP = 256,        // rows of L and X at a time: a tile of G is read and written once for each
+    LEFT = 96,         // rows ...
+    COLUMNS = 32,      // ... and columns of G that one kernel call sums: these, L's and G's share the first-level cache
+    PIECE = 16,        // rows of X that are copied at a time, all their columns one after the other
+    TAILOR_ROWS = 16,  // rows of tailors' sums that one kernel call sums: what a tile of the processor's bf16 has
+    PART_ROWS = 512,   // fewest rows in a part
+    WORK_ITEMS = 16    // parts are added until there are about so many items to share out
 };
 
 typedef struct Cut {
@@ -25,10 +25,12 @@ typedef struct Cut {
     int down, across, parts;
 } Cut;
 
-// Where L is tall, it is read again for every tile across: wide tiles; else narrow ones stay closer to the processor.
-static Cut cut(int n, int p, int q) {
-    int widest = p > TILE_HEIGHT ? TILE_WIDTH : TILE_WIDTH / 2;
-    Cut c = {.height = tile_even(p, TILE_HEIGHT, 2), .width = tile_even(q, widest, COLUMNS)};
+static int widest(bool half) {
+    return half ? 2 * TILE_WIDTH : TILE_WIDTH;
+}
+
+static Cut cut(int n, int p, int q, bool half) {
+    Cut c = {.height = tile_even(p, TILE_HEIGHT, 2), .width = tile_even(q, widest(half), COLUMNS)};
     c.down = p > 0 ? tile_count(p, c.height) : 1;
     c.across = tile_count(q, c.width);
     int wanted = tile_count(WORK_ITEMS, tile_min(c.down * c.across, WORK_ITEMS));
@@ -58,7 +60,8 @@ static Sums lay_out(int p, int q, int n_tailor, int n_slots, float *scratch) {
 
 size_t reduce_scratch(int n, int p, int q, int n_tailor, int n_slots) {
     if (n == 0 || q == 0) return 0;
-    return (size_t)cut(n, p, q).parts * lay_out(p, q, n_tailor, n_slots, NULL).size;
+    const int parts = tile_max(cut(n, p, q, false).parts, cut(n, p, q, true).parts);
+    return (size_t)parts * lay_out(p, q, n_tailor, n_slots, NULL).size;
 }
 
 // ---- one part of one tile ------------------------------------------------------------------------------------------
@@ -113,7 +116,7 @@ static void multiply_bf16(const Right *right, int first, int rows, int left, Act
 // sum (height, width; rows `ld` apart) = [sum +] L^T x over `rows` rows of x from `first` on, a multiple of BF16_STEP.
 static void multiply(const Right *right, int first, int rows, int height, Activation L, int ldl, float *sum, int ld,
                      bool accumulate) {
-    int most = tile_even(height, LEFT, 6); // kernels keep three or six rows of G in registers
+    int most = tile_even(height, LEFT, right->half ? 32 : 6); // kernels keep three or six rows of G in registers
     for (int i = 0; i < height; i += most) {
         (right->half ? multiply_bf16 : multiply_f32)(right, first, rows, tile_min(most, height - i),
                                                      activation_at(L, (size_t)i), ldl, sum + (size_t)i * (size_t)ld, ld,
@@ -152,7 +155,7 @@ static Samples take_samples(const ReduceTailors *t, int row, int end) {
 
 static void add_samples(const Reduction *r, const Item *item, const Samples *m, const Right *right, int row,
                         const Sums *s) {
-    _Alignas(64) float left[STEP * TAILOR_ROWS], sums[TAILOR_ROWS * TILE_WIDTH];
+    _Alignas(64) float left[STEP * TAILOR_ROWS], sums[2 * TAILOR_ROWS * TILE_WIDTH];
     const ReduceTailors *t = &r->tailors;
     const int first = (m->row - row) / BF16_STEP * BF16_STEP, columns = m->count * m->n;
     const int rows = tile_min(tile_round(m->end - row, BF16_STEP), right->rows) - first;
@@ -186,6 +189,10 @@ static void add_tailors(const Reduction *r, const Item *item, const Right *right
     }
 }
 
+static bool is_half(const Reduction *r) {
+    return r->L.type == ENGINE_BF16 && r->X.type == ENGINE_BF16 && gemm_bf16_is_native();
+}
+
 // The first part of a sum that needs no scaling is formed in the result.
 static bool in_place(const Reduction *r, int row) {
     return row == 0 && r->G && !r->scale;
@@ -207,7 +214,7 @@ static void sum_item(const Reduction *r, const Item *item, const Sums *s) {
     const bool direct = in_place(r, item->row), tailors = item->last && r->tailors.gate;
     float *sum = (direct ? r->G : s->G) + (size_t)item->top * (size_t)r->q + item->left;
     Right right = {.width = item->width, .x = x};
-    right.half = r->L.type == ENGINE_BF16 && r->X.type == ENGINE_BF16 && gemm_bf16_is_native();
+    right.half = is_half(r);
     clear_item(r, item, s);
     for (int i = 0; i < item->rows; i += STEP) {
         int row = item->row + i;
@@ -275,7 +282,7 @@ static Task begin(const Reduction *r, float **scratch) {
     int n_slots = r->tailors.gate ? r->tailors.gate->n_slots : 0;
     Task t = {.r = r};
     if (r->n == 0 || r->q == 0) return t;
-    t.cut = cut(r->n, r->p, r->q);
+    t.cut = cut(r->n, r->p, r->q, is_half(r));
     t.items = t.cut.parts * t.cut.down * t.cut.across;
     t.sums = lay_out(r->p, r->q, r->tailors.n, n_slots, *scratch);
     *scratch += (size_t)t.cut.parts * t.sums.size;
