@@ -13,6 +13,7 @@
 #include <omp.h>
 #include <string.h>
 
+#include "base/bf16.h"
 #include "engine/panel.h"
 #include "engine/reduce.h"
 #include "engine/tile.h"
@@ -309,14 +310,13 @@ static float *products_of(const Chain *chain, const Rows *r, Span s) {
 }
 
 // Between the products, for rows of one slot: raw values are kept, then come sigma and the constant 1 behind the last
-// component.
-static void finish_hidden(const Chain *chain, const Rows *r, Span s, float *hidden) {
+// component. rounded: the rows as bf16, where the next product takes such, else NULL.
+static void finish_hidden(const Chain *chain, const Rows *r, Span s, float *hidden, uint16_t *rounded) {
     const GatedShape *shape = chain->shape;
     int stride = hidden_stride(shape, chain->form), all = components(shape);
     int open = s.slot >= 0 ? all : shape->n_learngene;
     size_t at = (size_t)s.first * (size_t)all;
-    const bool padded = chain->form == PANEL_BF16 || chain->form == PANEL_INT8; // read to its end
-    const int end = padded ? stride : all;
+    const int end = chain->form == PANEL_INT8 ? stride : all; // integers are read to the end
     for (int i = 0; i < s.count && open < end; i++) {
         memset(hidden + (size_t)i * (size_t)stride + open, 0, (size_t)(end - open) * sizeof *hidden);
     }
@@ -326,8 +326,28 @@ static void finish_hidden(const Chain *chain, const Rows *r, Span s, float *hidd
         rows_sum_products(s.count, all, activation_at(chain->other, at), all, hidden, stride, sums);
     }
     rows_store_and_scale(s.count, all, slot_at(chain, chain->slot_sigma, s.slot), hidden, stride,
-                         activation_at(chain->raw, at), all);
-    for (int i = 0; i < s.count && has_bias_row(chain); i++) hidden[(size_t)i * (size_t)stride + (size_t)open] = 1.0F;
+                         activation_at(chain->raw, at), all, rounded);
+    for (int i = 0; i < s.count && rounded; i++) {
+        uint16_t *row = rounded + (size_t)i * (size_t)stride;
+        memset(row + open, 0, (size_t)(stride - open) * sizeof *row);
+        if (has_bias_row(chain)) row[open] = bf16_from_float(1);
+    }
+    for (int i = 0; i < s.count && !rounded && has_bias_row(chain); i++) {
+        hidden[(size_t)i * (size_t)stride + (size_t)open] = 1.0F;
+    }
+}
+
+// What the second product takes of a tile's n hidden rows; what is rounded lies behind the fp32 it comes from.
+static uint16_t *rounded_rows(const Chain *chain, int n, float *hidden) {
+    float *behind = hidden + (size_t)n * (size_t)hidden_stride(chain->shape, chain->form);
+    return chain->form == PANEL_BF16 ? (uint16_t *)(void *)behind : NULL;
+}
+
+static Operand hidden_operand(const Chain *chain, int n, float *hidden) {
+    const int stride = hidden_stride(chain->shape, chain->form);
+    float *behind = hidden + (size_t)n * (size_t)stride;
+    if (chain->form == PANEL_BF16) return (Operand){.rows = behind, .ld = stride, .form = PANEL_BF16};
+    return operand_read(chain->form, n, stride, activation_f32(hidden), stride, behind);
 }
 
 // Rows of the tile: hidden = input [learngene; tailor]^T, then sigma.
@@ -335,6 +355,7 @@ static void project(const Chain *chain, const Rows *r, Span tile, float *hidden)
     _Alignas(64) float loaded[PANEL_BUFFER];
     const GatedShape *shape = chain->shape;
     int in = chain->in.width, wide = main_width(shape), stride = hidden_stride(shape, chain->form);
+    uint16_t *rounded = rounded_rows(chain, tile.count, hidden);
     for (int first = 0; first < in; first += PANEL_DEPTH) {
         int depth = tile_min(PANEL_DEPTH, in - first);
         Activation rows = activation_at(chain->input, (size_t)tile.first * (size_t)in + (size_t)first);
@@ -350,7 +371,8 @@ static void project(const Chain *chain, const Rows *r, Span tile, float *hidden)
     }
     for (Span s = tile; s.first < tile.first + tile.count; s.first += s.count) {
         s = next_segment(chain, tile, s.first);
-        finish_hidden(chain, r, s, hidden + (size_t)(s.first - tile.first) * (size_t)stride);
+        const size_t at = (size_t)(s.first - tile.first) * (size_t)stride;
+        finish_hidden(chain, r, s, hidden + at, rounded ? rounded + at : NULL);
     }
 }
 
@@ -402,13 +424,6 @@ static void expand(const Chain *chain, Span tile, Operand hidden) {
         if (chain->slope.gelu) rows_gelu_slope(tile.count, width, activation_at(chain->slope, at), out, y, ld);
         rows_store(tile.count, width, y, ld, activation_at(chain->output, at), out, chain->accumulate);
     }
-}
-
-// The hidden rows as the second product takes them; what is rounded lies behind the fp32 it comes from.
-static Operand hidden_operand(const Chain *chain, int n, float *hidden) {
-    const int stride = hidden_stride(chain->shape, chain->form);
-    float *rounded = hidden + (size_t)n * (size_t)stride;
-    return operand_read(chain->form, n, stride, activation_f32(hidden), stride, rounded);
 }
 
 static void run_chain(Engine *engine, Chain *chain, EnginePack *weights, float *scratch) {

@@ -269,23 +269,32 @@ void rows_sum_products(int n, int width, Activation x, int stride, const float *
     if (x.type == ENGINE_F32) sum(ENGINE_F32, n, width, x.data, (size_t)stride, y, (size_t)ld, to);
 }
 
-ENGINE_INLINE void store_and_scale(EngineType type, int n, int width, const float *factor, float *values, size_t ld,
-                                   void *to, size_t stride) {
+ENGINE_INLINE void store_and_scale(EngineType type, bool half, int n, int width, const float *factor, float *values,
+                                   size_t ld, void *to, size_t stride, uint16_t *scaled) {
     for (size_t i = 0; i < (size_t)n; i++) {
 #pragma omp simd
         for (int j = 0; j < width; j++) {
-            float value = values[i * ld + (size_t)j];
+            const size_t at = i * ld + (size_t)j;
+            const float value = values[at];
             put(to, type, i * stride + (size_t)j, value);
-            values[i * ld + (size_t)j] = value * factor[j];
+            if (half) {
+                scaled[at] = bf16_from_float(value * factor[j]);
+            } else {
+                values[at] = value * factor[j];
+            }
         }
     }
 }
 
 ENGINE_CLONES
-void rows_store_and_scale(int n, int width, const float *factor, float *values, int ld, Activation to, int stride) {
-    size_t s = (size_t)stride, t = (size_t)ld;
-    if (to.type == ENGINE_BF16) store_and_scale(ENGINE_BF16, n, width, factor, values, t, to.data, s);
-    if (to.type == ENGINE_F32) store_and_scale(ENGINE_F32, n, width, factor, values, t, to.data, s);
+void rows_store_and_scale(int n, int width, const float *factor, float *values, int ld, Activation to, int stride,
+                          uint16_t *scaled) {
+    const size_t s = (size_t)stride, t = (size_t)ld;
+    const bool half = scaled != NULL, stored = to.type == ENGINE_BF16;
+    if (stored && half) store_and_scale(ENGINE_BF16, true, n, width, factor, values, t, to.data, s, scaled);
+    if (stored && !half) store_and_scale(ENGINE_BF16, false, n, width, factor, values, t, to.data, s, scaled);
+    if (!stored && half) store_and_scale(ENGINE_F32, true, n, width, factor, values, t, to.data, s, scaled);
+    if (!stored && !half) store_and_scale(ENGINE_F32, false, n, width, factor, values, t, to.data, s, scaled);
 }
 
 ENGINE_CLONES void rows_round(size_t n, float *values) {

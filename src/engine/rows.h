@@ -47,8 +47,10 @@ void rows_gelu_slope(int n, int width, Activation x, int stride, float *values, 
 void rows_sum(int n, int width, Activation x, int stride, float *to);
 // ... or of x * y (rows `ld` apart).
 void rows_sum_products(int n, int width, Activation x, int stride, const float *y, int ld, float *to);
-// to (rows `stride` apart) = values (n, width; rows `ld` apart), which then are multiplied by factor (width).
-void rows_store_and_scale(int n, int width, const float *factor, float *values, int ld, Activation to, int stride);
+// to (rows `stride` apart) = values (n, width; rows `ld` apart); then scaled = values times factor (width), in bf16 and
+// as far apart, or, where it is NULL, the values themselves.
+void rows_store_and_scale(int n, int width, const float *factor, float *values, int ld, Activation to, int stride,
+                          uint16_t *scaled);
 // Each of n floats becomes what bf16 keeps of it.
 void rows_round(size_t n, float *values);
 
