@@ -20,6 +20,15 @@ static inline __attribute__((always_inline)) uint16_t bf16_from_float(float valu
     return (uint16_t)(bits >> 16);
 }
 
+// Two of them as one number: `even` comes first in memory.
+static inline __attribute__((always_inline)) uint32_t bf16_pair(uint16_t even, uint16_t odd) {
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    return even | (uint32_t)odd << 16;
+#else
+    return odd | (uint32_t)even << 16;
+#endif
+}
+
 // The float that bf16 would keep of it.
 static inline __attribute__((always_inline)) float bf16_round(float value) {
     return bf16_to_float(bf16_from_float(value));

@@ -43,20 +43,24 @@ typedef struct RunningSoftmax { // of each query of a tile
 } RunningSoftmax;
 
 void softmax_start(RunningSoftmax *softmax);
-// Scores (keys, lanes) -> 2^(scale (score - highest so far)). `next` (or NULL): its rows `first` on are asked for.
-void softmax_block(int keys, int lanes, float scale, float *scores, RunningSoftmax *softmax, const NextRows *next,
-                   int first);
+// Scores (keys, lanes) -> 2^(scale (score - highest so far)), in place or, where `pairs` is given, as bf16 in pairs of
+// keys, zeros beside a last one alone. `next` (or NULL): its rows `first` on are asked for.
+void softmax_block(int keys, int lanes, float scale, float *scores, uint16_t *pairs, RunningSoftmax *softmax,
+                   const NextRows *next, int first);
 // lse of n queries from the running results (scale without LOG2_E), and the inverse of each sum in `inverse`.
 void softmax_finish(int n, float scale, const RunningSoftmax *softmax, float *inverse, float *lse);
 
-// Backward: scores (keys, lanes) -> probabilities, lse in powers of 2 ...
-void probability_block(int keys, int lanes, float scale, const float *lse, float *scores, const NextRows *next,
-                       int first);
+// Backward: scores (keys, lanes) -> probabilities, lse in powers of 2; as bf16, too, where `rows` is given ...
+void probability_block(int keys, int lanes, float scale, const float *lse, float *scores, uint16_t *rows,
+                       const NextRows *next, int first);
 // ... delta[i] = x_i . y_i of n rows ...
 void attention_dot_rows(int n, int d, const float *x, const float *y, float *delta);
-// ... and gradients (keys, lanes) of the probabilities -> of the products q k.
+// ... and gradients (keys, lanes) of the probabilities -> of the products q k, in place or as bf16.
+typedef struct HalfScores {
+    uint16_t *rows, *pairs; // (keys, lanes), and the same in pairs of keys as above
+} HalfScores;
 void softmax_block_backward(int keys, int lanes, float scale, const float *delta, const float *probabilities,
-                            float *gradients, const NextRows *next, int first);
+                            float *gradients, const HalfScores *halves /* or NULL */, const NextRows *next, int first);
 
 // Pieces of a thread's scratch, one after the other; scratch NULL: they are counted only.
 static inline float *attention_take(float *scratch, size_t *used, size_t n) {

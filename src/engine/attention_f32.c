@@ -73,7 +73,7 @@ static void attend_tile(const AttentionShape *shape, const AttentionTiles *tiles
         int keys = tile_min(KEY_BLOCK, shape->tokens - j);
         size_t at = (size_t)j * (size_t)d;
         gemm_tile(GEMM_NN, keys, lanes, d, tiles->keys + at, d, tiles->queries_t, lanes, tiles->scores, lanes, false);
-        softmax_block(keys, lanes, shape->scale * LOG2_E, tiles->scores, &softmax, next, j);
+        softmax_block(keys, lanes, shape->scale * LOG2_E, tiles->scores, NULL, &softmax, next, j);
         if (j > 0) scale_rows(n, d, softmax.keep, tiles->out);
         gemm_tile(GEMM_TN, n, d, keys, tiles->scores, lanes, tiles->values + at, d, tiles->out, d, j > 0);
     }
@@ -108,10 +108,10 @@ static void attend_tile_backward(const AttentionShape *shape, const AttentionTil
         int keys = tile_min(KEY_BLOCK, shape->tokens - j);
         size_t at = (size_t)j * (size_t)d;
         gemm_tile(GEMM_NN, keys, lanes, d, tiles->keys + at, d, tiles->queries_t, lanes, scores, lanes, false);
-        probability_block(keys, lanes, shape->scale * LOG2_E, lse, scores, next, j);
+        probability_block(keys, lanes, shape->scale * LOG2_E, lse, scores, NULL, next, j);
         gemm_tile(GEMM_NN, keys, d, n, scores, lanes, tiles->douts, d, tiles->dvalues + at, d, i > 0);
         gemm_tile(GEMM_NN, keys, lanes, d, tiles->values + at, d, tiles->douts_t, lanes, gradients, lanes, false);
-        softmax_block_backward(keys, lanes, shape->scale, delta, scores, gradients, next ? next + 1 : NULL, j);
+        softmax_block_backward(keys, lanes, shape->scale, delta, scores, gradients, NULL, next ? next + 1 : NULL, j);
         gemm_tile(GEMM_NN, keys, d, n, gradients, lanes, tiles->queries, d, tiles->dkeys + at, d, i > 0);
         gemm_tile(GEMM_TN, n, d, keys, gradients, lanes, tiles->keys + at, d, tiles->out, d, j > 0);
     }

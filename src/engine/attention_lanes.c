@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/bf16.h"
 #include "engine/attention.h"
 #include "engine/simd.h"
 
@@ -59,9 +60,27 @@ ENGINE_INLINE float log2_positive(float x) {
     return (float)((int)exponent - (int)bias) + 2 * LOG2_E * t * series + (x - x);
 }
 
+// Rows of two keys, or of the last one, as fp32 in place or as pairs of bf16.
+ENGINE_INLINE void exponentials(bool half, bool both, int lanes, float scale, const float *high, float *row, float *sum,
+                                uint32_t *pairs) {
+#pragma omp simd
+    for (int l = 0; l < lanes; l++) {
+        const float even = exp2_below(scale * row[l], high[l]);
+        const float odd = both ? exp2_below(scale * row[lanes + l], high[l]) : 0;
+        sum[l] += even;
+        if (both) sum[l] += odd;
+        if (half) {
+            pairs[l] = bf16_pair(bf16_from_float(even), bf16_from_float(odd));
+        } else {
+            row[l] = even;
+            if (both) row[lanes + l] = odd;
+        }
+    }
+}
+
 ENGINE_CLONES
-void softmax_block(int keys, int lanes, float scale, float *scores, RunningSoftmax *softmax, const NextRows *next,
-                   int first) {
+void softmax_block(int keys, int lanes, float scale, float *scores, uint16_t *pairs, RunningSoftmax *softmax,
+                   const NextRows *next, int first) {
     float *highest = softmax->highest, *sum = softmax->sum, *keep = softmax->keep, high[QUERY_TILE];
 #pragma omp simd
     for (int l = 0; l < lanes; l++) keep[l] = scale * highest[l];
@@ -76,14 +95,17 @@ void softmax_block(int keys, int lanes, float scale, float *scores, RunningSoftm
         keep[l] = exp2_below(keep[l], high[l]);
         sum[l] *= keep[l];
     }
-    for (int i = 0; i < keys; i++) {
+    uint32_t *out = (uint32_t *)(void *)pairs;
+    for (int i = 0; i < keys; i += 2) {
         float *row = scores + (size_t)i * (size_t)lanes;
+        const bool both = i + 1 < keys;
         next_fetch(next, first + i);
-#pragma omp simd
-        for (int l = 0; l < lanes; l++) {
-            row[l] = exp2_below(scale * row[l], high[l]);
-            sum[l] += row[l];
-        }
+        if (both) next_fetch(next, first + i + 1);
+        if (out && both) exponentials(true, true, lanes, scale, high, row, sum, out);
+        if (out && !both) exponentials(true, false, lanes, scale, high, row, sum, out);
+        if (!out && both) exponentials(false, true, lanes, scale, high, row, sum, out);
+        if (!out && !both) exponentials(false, false, lanes, scale, high, row, sum, out);
+        if (out) out += lanes;
     }
 }
 
@@ -97,13 +119,16 @@ void softmax_finish(int n, float scale, const RunningSoftmax *softmax, float *in
 }
 
 ENGINE_CLONES
-void probability_block(int keys, int lanes, float scale, const float *lse, float *scores, const NextRows *next,
-                       int first) {
+void probability_block(int keys, int lanes, float scale, const float *lse, float *scores, uint16_t *rows,
+                       const NextRows *next, int first) {
     for (int i = 0; i < keys; i++) {
         float *row = scores + (size_t)i * (size_t)lanes;
         next_fetch(next, first + i);
 #pragma omp simd
         for (int l = 0; l < lanes; l++) row[l] = exp2_below(scale * row[l], lse[l]);
+        if (!rows) continue;
+#pragma omp simd
+        for (int l = 0; l < lanes; l++) rows[i * lanes + l] = bf16_from_float(row[l]);
     }
 }
 
@@ -117,12 +142,37 @@ void attention_dot_rows(int n, int d, const float *x, const float *y, float *del
     }
 }
 
+// Rows of two keys, or of the last one, as fp32 in place or as bf16, both in rows and in pairs.
+ENGINE_INLINE void score_gradients(bool half, bool both, int lanes, float scale, const float *delta,
+                                   const float *probabilities, float *gradients, uint16_t *rows, uint32_t *pairs) {
+#pragma omp simd
+    for (int l = 0; l < lanes; l++) {
+        const float even = scale * probabilities[l] * (gradients[l] - delta[l]);
+        const float odd = both ? scale * probabilities[lanes + l] * (gradients[lanes + l] - delta[l]) : 0;
+        if (half) {
+            rows[l] = bf16_from_float(even);
+            if (both) rows[lanes + l] = bf16_from_float(odd);
+            pairs[l] = bf16_pair(bf16_from_float(even), bf16_from_float(odd));
+        } else {
+            gradients[l] = even;
+            if (both) gradients[lanes + l] = odd;
+        }
+    }
+}
+
 ENGINE_CLONES
 void softmax_block_backward(int keys, int lanes, float scale, const float *delta, const float *probabilities,
-                            float *gradients, const NextRows *next, int first) {
-    for (int i = 0; i < keys; i++, probabilities += lanes, gradients += lanes) {
+                            float *gradients, const HalfScores *halves, const NextRows *next, int first) {
+    uint16_t *rows = halves ? halves->rows : NULL;
+    uint32_t *pairs = halves ? (uint32_t *)(void *)halves->pairs : NULL;
+    for (int i = 0; i < keys; i += 2, probabilities += 2 * lanes, gradients += 2 * lanes) {
+        const bool both = i + 1 < keys;
         next_fetch(next, first + i);
-#pragma omp simd
-        for (int l = 0; l < lanes; l++) gradients[l] = scale * probabilities[l] * (gradients[l] - delta[l]);
+        if (both) next_fetch(next, first + i + 1);
+        if (rows && both) score_gradients(true, true, lanes, scale, delta, probabilities, gradients, rows, pairs);
+        if (rows && !both) score_gradients(true, false, lanes, scale, delta, probabilities, gradients, rows, pairs);
+        if (!rows && both) score_gradients(false, true, lanes, scale, delta, probabilities, gradients, rows, pairs);
+        if (!rows && !both) score_gradients(false, false, lanes, scale, delta, probabilities, gradients, rows, pairs);
+        if (rows) rows += 2 * lanes, pairs += lanes;
     }
 }

@@ -82,28 +82,19 @@ const uint16_t *rows_read_bf16(int n, int width, Activation from, int *stride, u
     return buffer;
 }
 
-// A pair as one number: the even row's half comes first in memory.
-ENGINE_INLINE uint32_t pair_of(uint16_t even, uint16_t odd) {
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-    return even | (uint32_t)odd << 16;
-#else
-    return odd | (uint32_t)even << 16;
-#endif
-}
-
 ENGINE_INLINE void load_pairs(EngineType type, bool gelu, int n, int width, const void *from, size_t stride,
                               uint32_t *to) {
     for (size_t i = 0; i < (size_t)n; i += 2, to += width) {
         if (i + 1 < (size_t)n) {
 #pragma omp simd
             for (int j = 0; j < width; j++) {
-                to[j] = pair_of(half_element(from, type, gelu, i * stride + (size_t)j),
-                                half_element(from, type, gelu, (i + 1) * stride + (size_t)j));
+                to[j] = bf16_pair(half_element(from, type, gelu, i * stride + (size_t)j),
+                                  half_element(from, type, gelu, (i + 1) * stride + (size_t)j));
             }
         } else {
 #pragma omp simd
             for (int j = 0; j < width; j++) {
-                to[j] = pair_of(half_element(from, type, gelu, i * stride + (size_t)j), 0);
+                to[j] = bf16_pair(half_element(from, type, gelu, i * stride + (size_t)j), 0);
             }
         }
     }
@@ -131,10 +122,10 @@ void rows_pair(int width, const float *even, const float *odd, uint16_t *to) {
     uint32_t *out = (uint32_t *)(void *)to;
     if (odd) {
 #pragma omp simd
-        for (int j = 0; j < width; j++) out[j] = pair_of(bf16_from_float(even[j]), bf16_from_float(odd[j]));
+        for (int j = 0; j < width; j++) out[j] = bf16_pair(bf16_from_float(even[j]), bf16_from_float(odd[j]));
     } else if (even) {
 #pragma omp simd
-        for (int j = 0; j < width; j++) out[j] = pair_of(bf16_from_float(even[j]), 0);
+        for (int j = 0; j < width; j++) out[j] = bf16_pair(bf16_from_float(even[j]), 0);
     } else {
         memset(out, 0, (size_t)width * sizeof *out);
     }
