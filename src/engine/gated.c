@@ -189,13 +189,22 @@ static float *slot_out(const Chain *chain, int slot) {
     return chain->slot_out + (size_t)(slot + 1) * slot_out_size(chain->shape, chain->out.width);
 }
 
+// Open slots differ in their tailors alone: what they share is copied from the first of them, which is packed before.
+static bool is_copy(int slot) {
+    return slot > 0;
+}
+
 // The slot's panel of the first product: (in.width, components padded to whole vectors).
 static void pack_slot_in(const Chain *chain, int slot) {
     const GatedShape *shape = chain->shape;
     int in = chain->in.width, rest = rest_width(shape), width = slot_width(shape, slot);
     float *panel = slot_in(chain, slot);
-    memset(panel, 0, panel_size(in, width) * sizeof *panel);
-    if (rest > 0) {
+    if (is_copy(slot)) {
+        memcpy(panel, slot_in(chain, 0), panel_size(in, width) * sizeof *panel);
+    } else {
+        memset(panel, 0, panel_size(in, width) * sizeof *panel);
+    }
+    if (rest > 0 && !is_copy(slot)) {
         const float *rows = chain->in.learngene + (size_t)main_width(shape) * (size_t)in;
         panel_set_columns(chain->form, in, 0, rest, rows, in, panel, width);
     }
@@ -258,18 +267,30 @@ static const float *slot_row(const Chain *chain, int slot, int i) {
 // The slot's panels of the second product: (slot_rows, out.width) in panels of PANEL_WIDTH columns.
 static void pack_slot_out(const Chain *chain, int slot) {
     const int out = chain->out.width, rows = slot_rows(chain, slot);
+    const int own = is_copy(slot) ? rest_width(chain->shape) / PANEL_QUAD * PANEL_QUAD : 0; // rows from here on
     const float *scales = slot_at(chain, chain->slot_scale, slot) + main_width(chain->shape);
     for (int j = 0; j < out; j += PANEL_WIDTH) {
+        const int width = tile_min(PANEL_WIDTH, out - j);
         float *panel = panel_at(chain->form, slot_out(chain, slot), rows, j);
-        for (int i = 0; i < panel_depth(chain->form, rows); i += PANEL_QUAD) {
+        if (own > 0) {
+            const float *first = panel_at(chain->form, slot_out(chain, 0), rows, j);
+            memcpy(panel, first, (size_t)(panel_at(chain->form, panel, rows, width) - panel) * sizeof *panel);
+        }
+        for (int i = own; i < panel_depth(chain->form, rows); i += PANEL_QUAD) {
             const float *quad[PANEL_QUAD];
             for (int l = 0; l < PANEL_QUAD; l++) {
                 const float *row = slot_row(chain, slot, i + l);
                 quad[l] = row ? row + j : NULL;
             }
-            panel_set_rows(chain->form, rows, i, quad, scales + i, panel, tile_min(PANEL_WIDTH, out - j));
+            panel_set_rows(chain->form, rows, i, quad, scales + i, panel, width);
         }
     }
+}
+
+static void pack_slot(const Chain *chain, int slot) {
+    pack_slot_in(chain, slot);
+    pack_slot_sigma(chain, slot);
+    if (chain->output.data) pack_slot_out(chain, slot);
 }
 
 // Where the packed weights lie from `weights` on.
@@ -293,11 +314,12 @@ static void pack(Engine *engine, const Chain *chain) {
         panel_pack(engine, chain->form, wide, out, PANEL_WIDTH, chain->out.learngene, out, chain->slot_scale,
                    chain->out_panels);
     }
-#pragma omp parallel for num_threads(engine->threads) schedule(static)
-    for (int slot = -1; slot < slot_count(chain); slot++) {
-        pack_slot_in(chain, slot);
-        pack_slot_sigma(chain, slot);
-        if (chain->output.data) pack_slot_out(chain, slot);
+#pragma omp parallel num_threads(engine->threads)
+    {
+#pragma omp for schedule(static)
+        for (int slot = -1; slot < tile_min(1, slot_count(chain)); slot++) pack_slot(chain, slot);
+#pragma omp for schedule(static)
+        for (int slot = 1; slot < slot_count(chain); slot++) pack_slot(chain, slot);
     }
 }
 
