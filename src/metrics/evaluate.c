@@ -239,6 +239,20 @@ static void say_ranks(Limits *limits, const FrechetResult *result, const char *n
     for (int s = 0; s < 2; s++) say_rank(limits, result, name, d, n, s);
 }
 
+enum { FEW_IMAGES = 2048 }; // below so many, distances say more about their number than about the images
+
+static void say_number(Limits *limits, const Evaluation *evaluation) {
+    const int64_t samples = evaluation->n_samples, reference = evaluation->n_reference;
+    const bool fewer = reference && reference < samples; // of a file that does not say, it is 0
+    const int64_t least = fewer ? reference : samples;
+    if (!(evaluation->metrics & (METRIC_FRECHET | METRIC_SPATIAL)) || evaluate_is_biased(evaluation)) return;
+    if (least < FEW_IMAGES)
+        say(limits,
+            "distances: %lld %s are fewer than %d: with more the distance would be less; compare at equal numbers "
+            "only.",
+            (long long)least, fewer ? "reference images" : "samples", FEW_IMAGES);
+}
+
 static void say_classes(Limits *limits, const Evaluation *evaluation) {
     const int *n = evaluation->n_classes;
     if (n[0] && n[1] && n[0] != n[1])
@@ -255,6 +269,7 @@ int evaluate_limits(const Evaluation *evaluation, char out[EVALUATE_LIMITS][EVAL
         say_ranks(&limits, &evaluation->frechet, "Frechet distance", evaluation->n_features, evaluation);
     if (evaluation->metrics & METRIC_SPATIAL)
         say_ranks(&limits, &evaluation->spatial, "sFID", evaluation->n_spatial, evaluation);
+    say_number(&limits, evaluation);
     say_classes(&limits, evaluation);
     if ((evaluation->metrics & METRIC_SCORE) && evaluation->dealt)
         say(&limits, "Inception Score: the images come class after class, so they were dealt out to the %lld parts.",

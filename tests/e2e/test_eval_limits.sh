@@ -18,10 +18,10 @@ alike() {
     "$KINDIT" data idx "$scratch/images" "$scratch/labels" --size "$2" --channels "$3" --heldout 0 -o "$scratch/$1" --quiet
 }
 
-# Enough images on both sides: nothing is said, though the features of a last norm depend on each other.
+# More images than features on both sides: their number alone is spoken of, though the features of a last norm depend on each other.
 draw many 10
 expect_code 0 evaluate "$scratch/many.npz" --reference "$scratch/many.npz" --json
-expect_in "$scratch/out" '"limits":	[]'
+expect_in "$scratch/out" '"limits":	["distances: 30 samples are fewer than 2048'
 expect_code 0 "$BUILD/example_evaluate" "$scratch/many.npz" "$scratch/many.npz" "$scratch/net.safetensors" 0
 ! grep -q biased "$scratch/out" || fail "nothing is biased: $(cat "$scratch/out")"
 expect_code 0 "$BUILD/example_evaluate" "$scratch/many.npz" "$scratch/many.npz" "$scratch/net.safetensors" 16

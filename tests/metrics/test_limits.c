@@ -11,17 +11,22 @@ static const struct {
     bool biased;
     const char *text;
 } cases[] = {
-    {{500, 500}, {96, 96}, false, ""},
-    {{500, 800}, {95, 95}, false, ""}, // a layer norm's features depend on each other, in both
-    {{97, 500}, {96, 96}, false, ""},
-    {{96, 500}, {95, 96}, true, "96 samples for 96 features: the covariance has rank 95, and the distance is biased"},
-    {{500, 20}, {95, 19}, true, "20 reference images for 96 features: the covariance has rank 19"},
-    {{500, 0}, {95, 95}, false, ""}, // a file that does not say of how many
-    {{500, 0}, {95, 39}, true, "of the reference images has rank 39, that of the samples 95: of too few images"},
+    {{5000, 5000}, {96, 96}, false, ""},
+    {{5000, 2048}, {95, 95}, false, ""}, // a layer norm's features depend on each other, in both
+    {{97, 5000}, {96, 96}, false, "distances: 97 samples are fewer than 2048"},
+    {{5000, 2047}, {96, 96}, false, "distances: 2047 reference images are fewer than 2048"},
+    {{500, 0}, {95, 95}, false, "distances: 500 samples"},
+    {{96, 5000}, {95, 96}, true, "96 samples for 96 features: the covariance has rank 95, and the distance is biased"},
+    {{5000, 20}, {95, 19}, true, "20 reference images for 96 features: the covariance has rank 19"},
+    {{5000, 0}, {95, 95}, false, ""}, // a file that does not say of how many
+    {{5000, 0}, {95, 39}, true, "of the reference images has rank 39, that of the samples 95: of too few images"},
     {{20, 0}, {19, 95}, true, "20 samples for 96 features"},
-    {{500, 500}, {2, 95}, false, "of the samples has rank 2, that of the reference images 95: many of them are alike"},
-    {{500, 500}, {0, 95}, false, "all samples are alike to the network: their covariance is 0"},
-    {{500, 0}, {95, 0}, true, "all reference images are alike to the network"},
+    {{5000, 5000},
+     {2, 95},
+     false,
+     "of the samples has rank 2, that of the reference images 95: many of them are alike"},
+    {{5000, 5000}, {0, 95}, false, "all samples are alike to the network: their covariance is 0"},
+    {{5000, 0}, {95, 0}, true, "all reference images are alike to the network"},
 };
 
 static void test_ranks(void **state) {
