@@ -3,9 +3,8 @@
 //
 //   comparison.json            what all trials have in common; whoever goes on must ask for the same
 //   data/, base-kind/, base-dense/        what was not given: data sets, and the models that methods start from
-//   trials/TASK/METHOD-SEED.json, .png, .npy    a finished trial and its samples, skipped when the command starts
-//   again;
-//                                               METHOD-SEED/ is the run of one that is not, which goes on
+//   trials/TASK/METHOD-SEED.json, .png, .npy    a finished trial and its samples: not made again
+//   trials/TASK/METHOD-SEED/   the run of a trial that is not finished, which goes on
 //   report.html, report.json, results.csv, curves/*.csv, grids/*.png    of the finished trials, written anew after each
 #ifndef CLI_BENCH_ADAPT_H
 #define CLI_BENCH_ADAPT_H

@@ -199,16 +199,21 @@ static void draw_points(FILE *out, const Curve *curve, int line, int spreads) {
     }
 }
 
+static void draw_stroke(FILE *out, int line) {
+    fprintf(out, " stroke=\"%s\" stroke-width=\"1.6\"%s", colours[line % N_COLOURS],
+            line < N_COLOURS ? "" : " stroke-dasharray=\"5 3\"");
+}
+
 static void draw_line(FILE *out, const Curve *curve, int line) {
-    const char *colour = colours[line % N_COLOURS];
     if (curve->columns[curve->n_lines + line] >= 0) {
-        fprintf(out, "<polygon fill=\"%s\" fill-opacity=\"0.15\" points=\"", colour);
+        fprintf(out, "<polygon fill=\"%s\" fill-opacity=\"0.15\" points=\"", colours[line % N_COLOURS]);
         draw_points(out, curve, line, 1);
         draw_points(out, curve, line, -1);
         fputs("\"/>\n", out);
     }
-    fprintf(out, "<polyline fill=\"none\" stroke=\"%s\" stroke-width=\"1.6\"%s points=\"", colour,
-            line < N_COLOURS ? "" : " stroke-dasharray=\"5 3\"");
+    fputs("<polyline fill=\"none\"", out);
+    draw_stroke(out, line);
+    fputs(" points=\"", out);
     draw_points(out, curve, line, 0);
     fputs("\"/>\n", out);
 }
@@ -216,11 +221,13 @@ static void draw_line(FILE *out, const Curve *curve, int line) {
 static void draw_name(FILE *out, const Curve *curve, int line) {
     const bool few = curve->n_lines <= FEW_LINES;
     const int x = curve->right + (few ? -8 : 34), y = TOP + 14 + 16 * line;
-    const char *colour = colours[line % N_COLOURS];
-    if (!few)
-        fprintf(out, "<path d=\"M%d %dh20\" stroke=\"%s\" stroke-width=\"1.6\"%s/>\n", curve->right + 8, y - 4, colour,
-                line < N_COLOURS ? "" : " stroke-dasharray=\"5 3\"");
-    fprintf(out, "<text x=\"%d\" y=\"%d\" fill=\"%s\" text-anchor=\"%s\">", x, y, colour, few ? "end" : "start");
+    if (!few) {
+        fprintf(out, "<path d=\"M%d %dh20\"", curve->right + 8, y - 4);
+        draw_stroke(out, line);
+        fputs("/>\n", out);
+    }
+    fprintf(out, "<text x=\"%d\" y=\"%d\" fill=\"%s\" text-anchor=\"%s\">", x, y, colours[line % N_COLOURS],
+            few ? "end" : "start");
     html_text(out, curve->names[line]);
     fputs("</text>\n", out);
 }

@@ -165,18 +165,22 @@ static int whole_tiles(int n) {
     return n % TILE == 0 ? n : n / (2 * TILE) * (2 * TILE);
 }
 
-// Laying out takes as long as a block: once for all those at an edge.
+// The same at an edge. Laying out takes as long as a block: once for all of them.
+TARGET_AMX ENGINE_INLINE void edge(bool integers, int row, int end, int column, int last, const Operands *of, char *C,
+                                   size_t c, bool accumulate) {
+    if (row == end || column == last) return;
+    use_tiles(tile_min(2 * TILE, end - row), tile_min(2 * TILE, last - column));
+    blocks(integers, row, end, column, last, of, C, c, accumulate);
+}
+
 TARGET_AMX ENGINE_INLINE void multiply(bool integers, int m, int n, const Operands *of, char *C, size_t c,
                                        bool accumulate) {
     const int rows = whole_tiles(m), columns = whole_tiles(n);
     blocks(integers, 0, rows, 0, columns, of, C, c, accumulate);
     if (rows == m && columns == n) return;
-    if (rows < m && columns > 0) use_tiles(m - rows, 2 * TILE);
-    blocks(integers, rows, m, 0, columns, of, C, c, accumulate);
-    if (columns < n && rows > 0) use_tiles(2 * TILE, n - columns);
-    blocks(integers, 0, rows, columns, n, of, C, c, accumulate);
-    if (rows < m && columns < n) use_tiles(m - rows, n - columns);
-    if (rows < m) blocks(integers, rows, m, columns, n, of, C, c, accumulate);
+    edge(integers, rows, m, 0, columns, of, C, c, accumulate);
+    edge(integers, 0, rows, columns, n, of, C, c, accumulate);
+    edge(integers, rows, m, columns, n, of, C, c, accumulate);
     use_tiles(2 * TILE, 2 * TILE);
 }
 

@@ -86,12 +86,6 @@ static void store_columns(int n, int lanes, int d, const float *from, float *row
     rows_store(n, d, rows, d, to, stride, false);
 }
 
-// Zeros behind the pairs of n keys, up to whole steps.
-static void pad_pairs(int n, int lanes, uint16_t *pairs) {
-    const int used = tile_round(n, 2), all = tile_round(n, BF16_STEP);
-    memset(pairs + (size_t)used * (size_t)lanes, 0, (size_t)(all - used) * (size_t)lanes * sizeof *pairs);
-}
-
 // Column l *= factor[l]
 ENGINE_CLONES
 static void scale_columns(int n, int lanes, const float *factor, float *rows) {
@@ -118,7 +112,7 @@ static void attend_tile(const AttentionShape *shape, const Bf16Tiles *tiles, con
         gemm_bf16(keys, lanes, D, k + (size_t)j * (size_t)k_stride, k_stride, tiles->queries, lanes, tiles->scores,
                   lanes, false);
         softmax_block(keys, lanes, shape->scale * LOG2_E, tiles->scores, tiles->score_pairs, &softmax, next, j);
-        pad_pairs(keys, lanes, tiles->score_pairs);
+        rows_pad_pairs(keys, lanes, tiles->score_pairs);
         if (j > 0) scale_columns(d, lanes, softmax.keep, tiles->out_t);
         gemm_bf16(d, lanes, tile_round(keys, BF16_STEP), tiles->values_t + j, S, tiles->score_pairs, lanes,
                   tiles->out_t, lanes, j > 0);
@@ -183,7 +177,7 @@ static void attend_tile_backward(const AttentionShape *shape, const Bf16Tiles *t
         gemm_bf16(keys, lanes, D, rows->v + first * (size_t)rows->v_stride, rows->v_stride, tiles->douts, lanes,
                   gradients, lanes, false);
         softmax_block_backward(keys, lanes, shape->scale, delta, scores, gradients, &halves, next ? next + 1 : NULL, j);
-        pad_pairs(keys, lanes, halves.pairs);
+        rows_pad_pairs(keys, lanes, halves.pairs);
         gemm_bf16(keys, d, lanes, tiles->score_rows, lanes, tiles->query_pairs, d, tiles->dkeys + at, d, i > 0);
         gemm_bf16(d, lanes, tile_round(keys, BF16_STEP), tiles->keys_t + j, S, tiles->score_pairs, lanes, tiles->out_t,
                   lanes, j > 0);

@@ -203,10 +203,10 @@ static void pack_slot_in(const Chain *chain, int slot) {
         memcpy(panel, slot_in(chain, 0), panel_size(in, width) * sizeof *panel);
     } else {
         memset(panel, 0, panel_size(in, width) * sizeof *panel);
-    }
-    if (rest > 0 && !is_copy(slot)) {
-        const float *rows = chain->in.learngene + (size_t)main_width(shape) * (size_t)in;
-        panel_set_columns(chain->form, in, 0, rest, rows, in, panel, width);
+        if (rest > 0) {
+            const float *rows = chain->in.learngene + (size_t)main_width(shape) * (size_t)in;
+            panel_set_columns(chain->form, in, 0, rest, rows, in, panel, width);
+        }
     }
     if (slot >= 0) {
         const float *rows = tailor_of(chain->gate, &chain->in, slot);
@@ -359,17 +359,17 @@ static void finish_hidden(const Chain *chain, const Rows *r, Span s, float *hidd
     }
 }
 
-// What the second product takes of a tile's n hidden rows; what is rounded lies behind the fp32 it comes from.
-static uint16_t *rounded_rows(const Chain *chain, int n, float *hidden) {
-    float *behind = hidden + (size_t)n * (size_t)hidden_stride(chain->shape, chain->form);
-    return chain->form == PANEL_BF16 ? (uint16_t *)(void *)behind : NULL;
+// What is rounded of a tile's n hidden rows lies behind the fp32 it comes from.
+static float *rounded_rows(const Chain *chain, int n, float *hidden) {
+    return hidden + (size_t)n * (size_t)hidden_stride(chain->shape, chain->form);
 }
 
+// The hidden rows as the second product takes them.
 static Operand hidden_operand(const Chain *chain, int n, float *hidden) {
     const int stride = hidden_stride(chain->shape, chain->form);
-    float *behind = hidden + (size_t)n * (size_t)stride;
-    if (chain->form == PANEL_BF16) return (Operand){.rows = behind, .ld = stride, .form = PANEL_BF16};
-    return operand_read(chain->form, n, stride, activation_f32(hidden), stride, behind);
+    float *rounded = rounded_rows(chain, n, hidden);
+    if (chain->form == PANEL_BF16) return (Operand){.rows = rounded, .ld = stride, .form = PANEL_BF16};
+    return operand_read(chain->form, n, stride, activation_f32(hidden), stride, rounded);
 }
 
 // Rows of the tile: hidden = input [learngene; tailor]^T, then sigma.
@@ -377,7 +377,8 @@ static void project(const Chain *chain, const Rows *r, Span tile, float *hidden)
     _Alignas(64) float loaded[PANEL_BUFFER];
     const GatedShape *shape = chain->shape;
     int in = chain->in.width, wide = main_width(shape), stride = hidden_stride(shape, chain->form);
-    uint16_t *rounded = rounded_rows(chain, tile.count, hidden);
+    uint16_t *rounded = NULL; // by finish_hidden
+    if (chain->form == PANEL_BF16) rounded = (uint16_t *)(void *)rounded_rows(chain, tile.count, hidden);
     for (int first = 0; first < in; first += PANEL_DEPTH) {
         int depth = tile_min(PANEL_DEPTH, in - first);
         Activation rows = activation_at(chain->input, (size_t)tile.first * (size_t)in + (size_t)first);

@@ -25,12 +25,9 @@ typedef struct Cut {
     int down, across, parts;
 } Cut;
 
-static int widest(bool half) {
-    return half ? 2 * TILE_WIDTH : TILE_WIDTH;
-}
-
 static Cut cut(int n, int p, int q, bool half) {
-    Cut c = {.height = tile_even(p, TILE_HEIGHT, 2), .width = tile_even(q, widest(half), COLUMNS)};
+    const int widest = half ? 2 * TILE_WIDTH : TILE_WIDTH;
+    Cut c = {.height = tile_even(p, TILE_HEIGHT, 2), .width = tile_even(q, widest, COLUMNS)};
     c.down = p > 0 ? tile_count(p, c.height) : 1;
     c.across = tile_count(q, c.width);
     int wanted = tile_count(WORK_ITEMS, tile_min(c.down * c.across, WORK_ITEMS));

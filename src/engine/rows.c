@@ -102,13 +102,18 @@ ENGINE_INLINE void load_pairs(EngineType type, bool gelu, int n, int width, cons
 
 ENGINE_CLONES
 void rows_load_pairs(int n, int width, Activation from, int stride, uint16_t *to) {
-    size_t s = (size_t)stride, pairs = (size_t)tile_count(n, 2), all = (size_t)tile_round(n, BF16_STEP) / 2;
+    size_t s = (size_t)stride;
     uint32_t *out = (uint32_t *)(void *)to;
     if (from.type == ENGINE_BF16 && from.gelu) load_pairs(ENGINE_BF16, true, n, width, from.data, s, out);
     if (from.type == ENGINE_BF16 && !from.gelu) load_pairs(ENGINE_BF16, false, n, width, from.data, s, out);
     if (from.type == ENGINE_F32 && from.gelu) load_pairs(ENGINE_F32, true, n, width, from.data, s, out);
     if (from.type == ENGINE_F32 && !from.gelu) load_pairs(ENGINE_F32, false, n, width, from.data, s, out);
-    memset(out + pairs * (size_t)width, 0, (all - pairs) * (size_t)width * sizeof *out);
+    rows_pad_pairs(n, width, to);
+}
+
+void rows_pad_pairs(int n, int width, uint16_t *pairs) {
+    const int used = tile_round(n, 2), all = tile_round(n, BF16_STEP);
+    memset(pairs + (size_t)used * (size_t)width, 0, (size_t)(all - used) * (size_t)width * sizeof *pairs);
 }
 
 void rows_load_columns(int n, int width, Activation from, int stride, float *pairs, uint16_t *columns) {

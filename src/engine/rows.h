@@ -26,6 +26,8 @@ void rows_load_bf16(int n, int width, Activation from, int stride, uint16_t *to,
 const uint16_t *rows_read_bf16(int n, int width, Activation from, int *stride, uint16_t *buffer);
 // to (n / 2, width, 2) = the rows in pairs, n rounded up to whole steps by rows of zeros.
 void rows_load_pairs(int n, int width, Activation from, int stride, uint16_t *to);
+// The zeros behind such pairs of n rows.
+void rows_pad_pairs(int n, int width, uint16_t *pairs);
 // columns (width, n rounded up to whole steps) = the rows turned, by way of their pairs: each moves as a float does.
 void rows_load_columns(int n, int width, Activation from, int stride, float *pairs, uint16_t *columns);
 // One such pair of fp32 rows; NULL: zeros.
