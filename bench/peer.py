@@ -236,7 +236,7 @@ def main():
     parser.add_argument("--adapter", help="weights of a run of `kindit adapt`")
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--steps", type=int, default=25)
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     for flag in ("--compile", "--bf16", "--checkpoint"):
         parser.add_argument(flag, action="store_true")
     options = parser.parse_args()

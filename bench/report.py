@@ -27,7 +27,7 @@ def machine(kindit):
         info = [line.split(":", 1)[1].strip() for line in file if line.startswith(("model name", "flags"))]
     flags = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if flag in info[1].split()]
     version = subprocess.run([kindit, "--version"], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
-    return {"cpu": info[0], "cores": os.cpu_count(), "instructions": flags, "kernel": platform.release(),
+    return {"cpu": info[0], "cores": len(os.sched_getaffinity(0)), "instructions": flags, "kernel": platform.release(),
             "kindit": version, "python": platform.python_version(),
             "peer": {name: importlib.metadata.version(name) for name in ("torch", "diffusers", "peft")}}
 

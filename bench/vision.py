@@ -118,7 +118,7 @@ def main():
     parser.add_argument("networks", nargs="*", default=["inception", "vits14", "vitb14", "vitl14"])
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--compile", action="store_true")
     options = parser.parse_intermixed_args()
     torch.set_num_threads(options.threads)
