@@ -62,13 +62,15 @@ def kindit_json(*arguments):
     return json.loads(done.stdout)
 
 
+# A process counts as its own what was resident in the one that started it, which here has held gradients: a small one starts it.
+MEASURE = ("import os, subprocess, sys; process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL); "
+           "_pid, status, usage = os.wait4(process.pid, 0); print(1024 * usage.ru_maxrss); sys.exit(status != 0)")
+
+
 def kindit_peak_memory(*arguments):
     """Bytes, the most that the process had resident."""
-    process = subprocess.Popen([KINDIT, *map(str, arguments), "--quiet"], stdout=subprocess.DEVNULL)
-    _pid, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise RuntimeError(f"{' '.join(process.args)}: failed")
-    return 1024 * usage.ru_maxrss
+    command = [sys.executable, "-c", MEASURE, KINDIT, *map(str, arguments), "--quiet"]
+    return int(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 
 def peer_command(task, model, *arguments):

@@ -52,7 +52,7 @@ typedef struct KinditProgress {
 } KinditProgress;
 
 typedef struct KinditContextSettings {
-    int threads;    // 0: all processors
+    int threads;    // 0: OMP_NUM_THREADS of the environment, or all processors
     int64_t memory; // bytes that opening and drawing may make resident, the whole process together: tailors then
                     // leave memory when no drawing needs them, and fewer images are drawn at once; 0: no limit
     void *user;     // handed to each callback

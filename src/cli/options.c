@@ -12,8 +12,8 @@ GlobalOptions global_options;
 
 OptionSet options_global(void) {
     static const Option options[] = {
-        {"--threads", NULL, OPTION_INT, &global_options.threads, "N", "threads to use (default: all processors)", 1,
-         1024, NULL},
+        {"--threads", NULL, OPTION_INT, &global_options.threads, "N",
+         "threads to use (default: OMP_NUM_THREADS, or all processors)", 1, 1024, NULL},
         {"--quiet", "-q", OPTION_FLAG, &global_options.quiet, NULL,
          "no progress and no log, only results, warnings and errors", 0, 0, NULL},
         {"--help", "-h", OPTION_FLAG, &global_options.help, NULL, "show help, of the command if one is named", 0, 0,

@@ -37,7 +37,7 @@ static void decode(const FolderImport *import, size_t i, Decoded *out) {
 }
 
 static KinditStatus add_block(FolderImport *import, size_t first, size_t n, Decoded *decoded) {
-    int threads = import->ctx->settings.threads ? import->ctx->settings.threads : omp_get_num_procs();
+    int threads = import->ctx->settings.threads ? import->ctx->settings.threads : omp_get_max_threads();
     bool wanted[DECODE_BLOCK] = {0};
     for (size_t i = 0; i < n; i++) {
         size_t folder = import->folder_of[first + i];

@@ -36,7 +36,7 @@ KinditStatus engine_create(Engine **out, KinditContext *ctx) {
     Engine *engine = NULL;
     TRY(memory_alloc(ctx, 1, sizeof *engine, &engine));
     engine->ctx = ctx;
-    engine->threads = threads > 0 ? threads : tile_min(omp_get_num_procs(), MOST_THREADS);
+    engine->threads = threads > 0 ? threads : tile_min(omp_get_max_threads(), MOST_THREADS);
     gemm_describe(engine->description, sizeof engine->description);
     engine_profile_reset(engine);
     *out = engine;

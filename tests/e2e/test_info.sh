@@ -53,7 +53,7 @@ check flops_linear $G 106.347 "${L[@]}" "${task[@]}" --fused-qkv
 # The machine: what computes on it, as text and as JSON, chosen by it or by the environment.
 expect_code 0 "$KINDIT" info --machine
 for key in processor cores vectors products "bf16 products" "int8 products" "peak flops per second" "bf16 peak flops per second"; do expect_in "$scratch/out" "$key "; done
-expect_code 0 env KINDIT_GEMM=c "$KINDIT" info --machine --json --threads 1
+expect_code 0 env KINDIT_GEMM=c OMP_NUM_THREADS=1 "$KINDIT" info --machine --json
 expect_in "$scratch/out" '"plain C ('
 [ "$(json_number threads <"$scratch/out")" = 1 ] || fail "threads: expected 1 in $(cat "$scratch/out")"
 expect_code 2 env KINDIT_GEMM=abacus "$KINDIT" info --machine
