@@ -29,6 +29,9 @@ SIZES = {
 }
 IMAGE_SIZE = 32
 
+# As many threads as processors that may be used, on both sides: kindit would follow another wish, the peer would not.
+os.environ["OMP_NUM_THREADS"] = str(len(os.sched_getaffinity(0)))
+
 # What a tuned PyTorch on a CPU runs with: huge pages, and memory kept instead of given back after every step.
 TUNED = {"THP_MEM_ALLOC_ENABLE": "1", "MALLOC_MMAP_THRESHOLD_": str(1 << 32), "MALLOC_TRIM_THRESHOLD_": str(1 << 34)}
 LIMIT = 120     # seconds given to one run of the peer
@@ -62,7 +65,8 @@ def kindit_json(*arguments):
     return json.loads(done.stdout)
 
 
-# A process counts as its own what was resident in the one that started it, which here has held gradients: a small one starts it.
+# A process counts as its own what was resident in the one that started it, and this one holds gradients: a small one
+# starts it.
 MEASURE = ("import os, subprocess, sys; process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL); "
            "_pid, status, usage = os.wait4(process.pid, 0); print(1024 * usage.ru_maxrss); sys.exit(status != 0)")
 

@@ -27,7 +27,7 @@ KinditStatus engine_create(Engine **out, KinditContext *ctx) {
     *out = NULL;
     int threads = ctx->settings.threads;
     if (threads < 0 || threads > MOST_THREADS) {
-        return context_fail(ctx, KINDIT_ERROR_ARGUMENT, "threads: expected 0 (all processors) to %d, found %d",
+        return context_fail(ctx, KINDIT_ERROR_ARGUMENT, "threads: expected 0 (the default) to %d, found %d",
                             MOST_THREADS, threads);
     }
     TRY(gemm_choose(ctx));
