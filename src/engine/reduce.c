@@ -14,10 +14,12 @@ enum {
     STEP = 256,        // rows of L and X at a time: a tile of G is read and written once for each
     LEFT = 96,         // rows ...
     COLUMNS = 32,      // ... and columns of G that one kernel call sums: these, L's and G's share the first-level cache
-    PIECE = 16,        // rows of X that are copied at a time, all their columns one after the other
-    TAILOR_ROWS = 16,  // rows of tailors' sums that one kernel call sums: what a tile of the processor's bf16 has
-    PART_ROWS = 512,   // fewest rows in a part
-    WORK_ITEMS = 16    // parts are added until there are about so many items to share out
+    STRIP = 32,        // the same in bf16, whose rows ...
+    HALF_COLUMNS = 128, // ... go through all columns one after the other
+    PIECE = BF16_STEP,  // rows of X that are copied at a time, all their columns one after the other
+    TAILOR_ROWS = 16,   // rows of tailors' sums that one kernel call sums: what a tile of the processor's bf16 has
+    PART_ROWS = 512,    // fewest rows in a part
+    WORK_ITEMS = 16     // parts are added until there are about so many items to share out
 };
 
 typedef struct Cut {
@@ -63,23 +65,41 @@ size_t reduce_scratch(int n, int p, int q, int n_tailor, int n_slots) {
 
 // ---- one part of one tile ------------------------------------------------------------------------------------------
 
-// Rows of X in cache. As fp32: panels of COLUMNS, each of all rows. As bf16: pairs of rows, padded to whole steps.
+// Rows of X in cache, in panels (the last one may be narrower), each of all rows: as fp32, or as bf16 in pairs of rows,
+// padded to whole steps.
 typedef struct Right {
     int rows, width;
     bool half;
     float *x; // STEP * TILE_WIDTH
 } Right;
 
+static int panel_most(const Right *right) {
+    return right->half ? HALF_COLUMNS : COLUMNS;
+}
+
+static int panel_columns(const Right *right, int column) {
+    return tile_min(panel_most(right), right->width - column);
+}
+
+// Row `row` of the panel that begins at `column`.
+static float *right_at(const Right *right, int row, int column) {
+    const int rows = right->half ? tile_round(right->rows, BF16_STEP) : right->rows;
+    const size_t at = (size_t)column * (size_t)rows + (size_t)row * (size_t)panel_columns(right, column);
+    return right->x + (right->half ? at / 2 : at);
+}
+
 static void load_right(Activation from, int stride, Right *right) {
-    if (right->half) {
-        rows_load_pairs(right->rows, right->width, from, stride, (uint16_t *)(void *)right->x);
-        return;
-    }
     for (int i = 0; i < right->rows; i += PIECE) {
-        for (int j = 0; j < right->width; j += COLUMNS) {
-            rows_load(tile_min(PIECE, right->rows - i), tile_min(COLUMNS, right->width - j),
-                      activation_at(from, (size_t)i * (size_t)stride + (size_t)j), stride,
-                      right->x + (size_t)j * (size_t)right->rows + (size_t)i * COLUMNS, COLUMNS);
+        const int rows = tile_min(PIECE, right->rows - i);
+        for (int j = 0; j < right->width; j += panel_most(right)) {
+            const Activation x = activation_at(from, (size_t)i * (size_t)stride + (size_t)j);
+            const int columns = panel_columns(right, j);
+            float *to = right_at(right, i, j);
+            if (right->half) {
+                rows_load_pairs(rows, columns, x, stride, (uint16_t *)(void *)to);
+            } else {
+                rows_load(rows, columns, x, stride, to, columns);
+            }
         }
     }
 }
@@ -94,9 +114,8 @@ static void multiply_f32(const Right *right, int first, int rows, int left, Acti
         l = buffer;
     }
     for (int j = 0; j < right->width; j += COLUMNS) {
-        const float *x = right->x + (size_t)j * (size_t)right->rows + (size_t)first * COLUMNS;
-        gemm_tile(GEMM_TN, left, tile_min(COLUMNS, right->width - j), rows, l, ldl, x, COLUMNS, sum + j, ld,
-                  accumulate);
+        const int columns = panel_columns(right, j);
+        gemm_tile(GEMM_TN, left, columns, rows, l, ldl, right_at(right, first, j), columns, sum + j, ld, accumulate);
     }
 }
 
@@ -105,9 +124,15 @@ static void multiply_bf16(const Right *right, int first, int rows, int left, Act
     _Alignas(64) float pairs[STEP / 2 * LEFT];
     _Alignas(64) uint16_t left_t[LEFT * STEP];
     const int depth = tile_round(rows, BF16_STEP);
-    const uint16_t *x = (const uint16_t *)(const void *)right->x + (size_t)first * (size_t)right->width;
     rows_load_columns(rows, left, L, ldl, pairs, left_t);
-    gemm_bf16(left, right->width, depth, left_t, depth, x, right->width, sum, ld, accumulate);
+    for (int i = 0; i < left; i += STRIP) {
+        for (int j = 0; j < right->width; j += HALF_COLUMNS) {
+            const uint16_t *x = (const uint16_t *)(const void *)right_at(right, first, j);
+            const int columns = panel_columns(right, j);
+            gemm_bf16(tile_min(STRIP, left - i), columns, depth, left_t + (size_t)i * (size_t)depth, depth, x, columns,
+                      sum + (size_t)i * (size_t)ld + j, ld, accumulate);
+        }
+    }
 }
 
 // sum (height, width; rows `ld` apart) = [sum +] L^T x over `rows` rows of x from `first` on, a multiple of BF16_STEP.
@@ -154,7 +179,7 @@ static void add_samples(const Reduction *r, const Item *item, const Samples *m, 
                         const Sums *s) {
     _Alignas(64) float left[STEP * TAILOR_ROWS], sums[2 * TAILOR_ROWS * TILE_WIDTH];
     const ReduceTailors *t = &r->tailors;
-    const int first = (m->row - row) / BF16_STEP * BF16_STEP, columns = m->count * m->n;
+    const int first = (m->row - row) / BF16_STEP * BF16_STEP, columns = right->half ? TAILOR_ROWS : m->count * m->n;
     const int rows = tile_min(tile_round(m->end - row, BF16_STEP), right->rows) - first;
     memset(left, 0, (size_t)rows * (size_t)columns * sizeof *left);
     for (int i = 0; i < m->count; i++) {
