@@ -6,7 +6,7 @@
 #include "engine/tile.h"
 
 enum {
-    GROUP = 384,     // most columns of y in a work item: x is loaded once for them
+    GROUP = 768,     // most columns of y in a work item: x is loaded once for them
     WORK_ITEMS = 16, // fewer columns are taken where rows alone do not give so many items to share out
     FEW_ROWS = 64,   // up to so many, W is read where it is: packing it would take longer than the product
     BLOCK = 64       // columns of y that are formed at once from few rows
