@@ -16,15 +16,16 @@ typedef struct Sampler {
     Schedule schedule;
     bool halves; // an unconditional half follows the conditional one in each forward pass
     int batch, channels, out_channels;
+    int passes;         // steps whose conditioning is computed at once
     size_t plane, size; // floats of a channel, of an image
     DitWorkspace *workspace;
     TailorHold hold; // of the batch's tailors
     ClassGate gate;
     ParamSet label_rows; // with keep_label_rows: tailors that are zero but for their label row
     float *x, *output;   // (batch or 2 batch, C, S, S), (same, C or 2C, S, S)
-    float *noise, *t;    // (batch, C, S, S), (batch or 2 batch)
-    float *t_host;
-    int *labels;
+    float *noise, *t;    // (batch, C, S, S), (passes, batch or 2 batch)
+    float *t_host;       // the same
+    int *labels;         // the same: a pass's once for each
     RngKey *keys;
 } Sampler;
 
@@ -118,16 +119,18 @@ static KinditStatus open_buffers(Sampler *s, const Draw *draw) {
     const size_t rows = (size_t)(s->halves ? 2 * s->batch : s->batch);
     const int n_classes = dit->config.n_classes;
     const int tailors = sampler_tailors(s->model, &s->settings, draw->n, draw->labels);
-    const DitMode mode = sampler_mode(&s->settings, tailors);
+    const DitMode mode = sampler_mode(&s->settings, (int)rows, tailors);
+    const size_t conditions = rows * (size_t)mode.passes;
+    s->passes = mode.passes;
     TRY(tailor_hold_create(&s->hold, s->model, tailors));
     TRY(dit_workspace_create(&s->workspace, dit, engine, (int)rows, mode));
-    TRY(gate_create(&s->gate, engine, ctx, (int)rows, n_classes, tailors, dit->layout.n_tailor, false));
+    TRY(gate_create(&s->gate, engine, ctx, (int)conditions, n_classes, tailors, dit->layout.n_tailor, false));
     TRY(engine_alloc(engine, rows * s->size, &s->x));
     TRY(engine_alloc(engine, rows * (size_t)s->out_channels * s->plane, &s->output));
     TRY(engine_alloc(engine, (size_t)s->batch * s->size, &s->noise));
-    TRY(engine_alloc(engine, rows, &s->t));
-    TRY(memory_alloc(ctx, rows, sizeof(float), &s->t_host));
-    TRY(memory_alloc(ctx, rows, sizeof(int), &s->labels));
+    TRY(engine_alloc(engine, conditions, &s->t));
+    TRY(memory_alloc(ctx, conditions, sizeof(float), &s->t_host));
+    TRY(memory_alloc(ctx, conditions, sizeof(int), &s->labels));
     TRY(memory_alloc(ctx, (size_t)s->batch, sizeof(RngKey), &s->keys));
     if (s->settings.keep_label_rows) TRY(open_label_rows(s));
     return open_schedule(&s->schedule, s->model, s->settings.steps);
@@ -200,30 +203,42 @@ static SamplerStep ddim_step(const Sampler *s, int i) {
 
 // Names the tailors of images at .. at + n - 1; those of the unconditional half have no class.
 static KinditStatus open_classes(Sampler *s, const Draw *draw, int at, int n) {
-    const int null_label = s->model->dit->config.n_classes, rows = s->halves ? 2 * n : n;
-    for (int i = 0; i < rows; i++) s->labels[i] = i < n ? draw->labels[at + i] : null_label;
+    const int null_label = s->model->dit->config.n_classes, rows = s->halves ? 2 * n : n, all = s->passes * rows;
+    for (int i = 0; i < all; i++) s->labels[i] = i % rows < n ? draw->labels[at + i % rows] : null_label;
     dit_workspace_repack(s->workspace);
     gate_reset(&s->gate);
     if (s->settings.keep_label_rows) {
-        gate_open(&s->gate, &s->label_rows, s->labels, rows);
+        gate_open(&s->gate, &s->label_rows, s->labels, all);
     } else if (s->settings.no_tailors) {
-        gate_shut(&s->gate, rows);
+        gate_shut(&s->gate, all);
     } else {
         TRY(tailor_hold_take(&s->hold, s->labels, rows));
-        gate_open(&s->gate, &s->hold.params, s->labels, rows);
+        gate_open(&s->gate, &s->hold.params, s->labels, all);
     }
     return KINDIT_OK;
 }
 
-// output (n, C or 2C, S, S) = the model's answer for x (n, C, S, S), guided.
-static void predict(Sampler *s, int n, int timestep) {
+// Of n rows a pass, the conditioning of step k and of those after it, up to `passes` in all.
+static void condition(Sampler *s, int n, int k) {
+    const int left = s->schedule.n - k, all = n * (s->passes < left ? s->passes : left);
+    for (int i = 0; i < all; i++) s->t_host[i] = (float)s->schedule.timestep[left - 1 - i / n];
+    engine_upload(s->model->engine, s->t, s->t_host, (size_t)all);
+    Gate gate = s->gate.gate;
+    gate.n_samples = all;
+    DitBatch batch = {.n = all, .t = s->t, .labels = s->labels, .gate = &gate};
+    dit_condition(s->model->dit, s->workspace, s->model->params.shared, &batch);
+}
+
+// output (n, C or 2C, S, S) = the model's answer for x (n, C, S, S) in step k, guided.
+static void predict(Sampler *s, int n, int k) {
     Engine *engine = s->model->engine;
-    const int rows = s->halves ? 2 * n : n;
-    for (int i = 0; i < rows; i++) s->t_host[i] = (float)timestep;
-    engine_upload(engine, s->t, s->t_host, (size_t)rows);
+    const int rows = s->halves ? 2 * n : n, pass = k % s->passes;
+    if (pass == 0) condition(s, rows, k);
     if (s->halves) engine_copy(engine, s->x + (size_t)n * s->size, s->x, (size_t)n * s->size);
-    DitBatch batch = {.n = rows, .x = s->x, .t = s->t, .labels = s->labels, .gate = &s->gate.gate};
-    dit_forward(s->model->dit, s->workspace, s->model->params.shared, &batch, s->output);
+    Gate gate = s->gate.gate;
+    gate.n_samples = rows;
+    DitBatch batch = {.n = rows, .x = s->x, .labels = s->labels, .gate = &gate};
+    dit_forward_conditioned(s->model->dit, s->workspace, s->model->params.shared, &batch, pass * rows, s->output);
     if (!s->halves) return;
     const int guided = s->settings.guided == GUIDANCE_FIRST_3 && s->channels > 3 ? 3 : s->channels;
     const float *unconditional = s->output + (size_t)n * (size_t)s->out_channels * s->plane;
@@ -265,7 +280,7 @@ static KinditStatus draw_batch(Sampler *s, const Draw *draw, int at, int n) {
         if (context_cancelled(ctx)) return context_fail(ctx, KINDIT_CANCELLED, "sampling was stopped");
         const int i = s->schedule.n - 1 - k;
         const size_t of_step = (size_t)k * (size_t)draw->n * s->size + offset;
-        predict(s, n, s->schedule.timestep[i]);
+        predict(s, n, k);
         SamplerStep step = s->settings.method == SAMPLER_DDPM ? ddpm_step(s, i) : ddim_step(s, i);
         if (step.add_noise && draw->noise)
             engine_upload(engine, s->noise, draw->noise + of_step, length);

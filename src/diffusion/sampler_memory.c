@@ -6,10 +6,18 @@ int sampler_rows(const SamplerSettings *settings, int batch) {
     return settings->guidance != 1 && conditional ? 2 * batch : batch;
 }
 
-DitMode sampler_mode(const SamplerSettings *settings, int tailors) {
+// Steps whose conditioning is computed at once: for few rows, what that takes is to read the weights of each adaLN.
+static int steps_together(const SamplerSettings *settings, int rows) {
+    enum { ROWS = 16 };
+    const int most = rows < ROWS ? ROWS / rows : 1;
+    return most < settings->steps ? most : settings->steps;
+}
+
+DitMode sampler_mode(const SamplerSettings *settings, int rows, int tailors) {
     return (DitMode){.pack = !settings->frugal,
                      .int8 = settings->int8,
                      .slots = tailors,
+                     .passes = steps_together(settings, rows),
                      .type = settings->bf16 ? ENGINE_BF16 : ENGINE_F32};
 }
 
@@ -17,11 +25,11 @@ void sampler_predict_memory(SamplerMemory *out, const Dit *dit, const SamplerSet
                             int threads) {
     const DitConfig *config = &dit->config;
     const int batch = settings->batch < n ? settings->batch : n, rows = sampler_rows(settings, batch);
-    const DitMode mode = sampler_mode(settings, tailors);
+    const DitMode mode = sampler_mode(settings, rows, tailors);
     const size_t plane = (size_t)config->image_size * (size_t)config->image_size,
                  size = (size_t)config->channels * plane, size_out = (size_t)dit_config_out_channels(config) * plane,
                  weights = dit->layout.n_shared + (size_t)config->n_classes * dit->layout.n_tailor;
-    const size_t x_output_t = (size_t)rows * (size + size_out + 1), noise = (size_t)batch * size;
+    const size_t x_output_t = (size_t)rows * (size + size_out + (size_t)mode.passes), noise = (size_t)batch * size;
     *out = (SamplerMemory){
         .weights = weights * sizeof(float),
         .activations = dit_workspace_floats(dit, rows, mode) * sizeof(float),

@@ -14,8 +14,8 @@ typedef struct SamplerMemory {
 // `threads` threads, with a model of this structure and nothing else in the engine.
 void sampler_predict_memory(SamplerMemory *out, const Dit *dit, const SamplerSettings *settings, int n, int tailors,
                             int threads);
-// How its passes compute.
-DitMode sampler_mode(const SamplerSettings *settings, int tailors);
+// How its passes of so many rows compute.
+DitMode sampler_mode(const SamplerSettings *settings, int rows, int tailors);
 
 // `total` for one image with the default settings, on *(const int *)threads threads: what an AssemblyMemory asks.
 size_t sampler_memory_of_one(const void *threads, const Dit *dit);

@@ -21,7 +21,7 @@
 enum {
     VECTOR = 16,
     SHARED_ROWS = 64, // rows of a tile of short samples
-    FEW_TILES = 4,    // at least so many tiles, or of VECTOR rows
+    FEW_TILES = 8,    // tiles that few rows are cut into
     GROUP = 256       // columns of the output that are formed in a tile of their own: long rows are stored faster
 };
 
@@ -50,6 +50,7 @@ typedef struct Chain {
     float *slot_scale;             // scratch: (slots, N_G + N_T) of rows of V as integers
     float *hidden;                 // scratch: (tiles of rows, stride) after sigma, one tile a thread
     PanelForm form;                // of all panels, and of the hidden rows as an operand
+    int tiles;                     // of few rows there are so many, or tiles of VECTOR rows
 } Chain;
 
 // ---- layout of the hidden columns ----------------------------------------------------------------------------------
@@ -106,8 +107,8 @@ typedef struct Rows {
     int tiles;
 } Rows;
 
-static Rows cut_rows(const GatedShape *shape, int n_samples) {
-    int fair = tile_round(tile_count(n_samples * shape->rows, FEW_TILES), VECTOR); // few rows are shared out too
+static Rows cut_rows(const GatedShape *shape, int n_samples, int tiles) {
+    int fair = tile_round(tile_count(n_samples * shape->rows, tiles), VECTOR); // few rows are shared out too
     int most = tile_min(PANEL_ROWS, fair), shared = tile_min(SHARED_ROWS, fair);
     Rows r = {.tiles_per_sample = tile_count(shape->rows, most), .samples_per_tile = 1};
     if (shape->rows < shared) r.samples_per_tile = shared / shape->rows;
@@ -451,7 +452,7 @@ static void expand(const Chain *chain, Span tile, Operand hidden) {
 
 static void run_chain(Engine *engine, Chain *chain, EnginePack *weights, float *scratch) {
     const Gate *gate = chain->gate;
-    Rows rows = cut_rows(chain->shape, gate->n_samples);
+    Rows rows = cut_rows(chain->shape, gate->n_samples, chain->tiles);
     if (rows.tiles == 0) return;
     EnginePack own = {
         .weights = scratch_take(&scratch, pack_size(chain->shape, gate->n_slots, chain->in.width, chain->out.width))};
@@ -481,7 +482,7 @@ static void run_chain(Engine *engine, Chain *chain, EnginePack *weights, float *
 static void add_products(const Chain *chain, float *ds, size_t tailor_s) {
     const GatedShape *shape = chain->shape;
     const Gate *gate = chain->gate;
-    Rows rows = cut_rows(shape, gate->n_samples);
+    Rows rows = cut_rows(shape, gate->n_samples, chain->tiles);
     for (int i = 0; i < rows.tiles; i++) {
         Span tile = tile_rows(&rows, shape, gate->n_samples, i);
         for (Span s = tile; s.first < tile.first + tile.count; s.first += s.count) {
@@ -530,6 +531,8 @@ static double count_bytes(const GatedShape *shape, const Gate *gate, Activation 
 void engine_gated_forward(Engine *engine, const GatedShape *shape, const Gate *gate, const GatedWeights *w,
                           Activation x, Activation a, Activation y, bool accumulate, EnginePack *weights) {
     engine_profile_begin(engine);
+    const bool wide = x.type == ENGINE_F32 && gemm_keeps_rows(); // fp32 kernels like many rows
+    const int few = wide ? tile_min(engine->threads, FEW_TILES) : FEW_TILES;
     Chain chain = {.shape = shape,
                    .gate = gate,
                    .in = {w->U, w->tailor_U, shape->m1},
@@ -539,7 +542,8 @@ void engine_gated_forward(Engine *engine, const GatedShape *shape, const Gate *g
                    .raw = a,
                    .bias = w->bias,
                    .output = y,
-                   .accumulate = accumulate};
+                   .accumulate = accumulate,
+                   .tiles = few};
     run_chain(engine, &chain, weights, engine->scratch);
     engine_profile_end(engine, KERNEL_GATED_FORWARD, 2 * count_products(shape, gate, (double)shape->m1 + shape->m2),
                        count_bytes(shape, gate, x, a, y));
@@ -565,7 +569,8 @@ void engine_gated_backward(Engine *engine, const GatedShape *shape, const Gate *
                    .products = products,
                    .output = dx,
                    .slope = x,
-                   .accumulate = accumulate};
+                   .accumulate = accumulate,
+                   .tiles = FEW_TILES};
     Reduction of[2] = {{.n = n, .q = m1, .L = kept, .ldl = all, .X = x, .ldx = m1},
                        {.n = n, .q = m2, .L = a, .ldl = all, .X = dy, .ldx = m2, .sums_x = dw->bias}};
     for (int i = 0; i < 2; i++) {

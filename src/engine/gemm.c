@@ -143,6 +143,7 @@ enum { N_BACKENDS = sizeof backends / sizeof *backends };
 
 // All engines of a process share it. Plain C until the first of them chooses.
 static const Backend *_Atomic chosen = &backends[N_BACKENDS - 1];
+static _Atomic bool rows_kept = true; // by the one that is chosen
 
 // Whether a row's product comes out the same, to the bit, wherever it stands and however many there are: what a sample
 // gets must not depend on its batch. Most kernels of OpenBLAS for x86 fail this.
@@ -174,8 +175,10 @@ KinditStatus gemm_choose(KinditContext *ctx) {
     for (int i = 0; i < N_BACKENDS; i++) {
         const Backend *backend = &backends[i];
         if (!any && strcmp(wanted, backend->name) != 0) continue;
-        if (backend->prepare() && (!any || keeps_rows(backend->multiply))) {
+        const bool ready = backend->prepare(), kept = ready && keeps_rows(backend->multiply);
+        if (kept || (ready && !any)) {
             atomic_store(&chosen, backend);
+            atomic_store(&rows_kept, kept);
             return KINDIT_OK;
         }
         if (!any) {
@@ -185,6 +188,10 @@ KinditStatus gemm_choose(KinditContext *ctx) {
         }
     }
     return fail_unknown(ctx, wanted);
+}
+
+bool gemm_keeps_rows(void) {
+    return atomic_load_explicit(&rows_kept, memory_order_relaxed);
 }
 
 void gemm_describe(char *out, size_t size) {

@@ -49,6 +49,9 @@ void gemm_transpose(int rows, int columns, const float *from, int from_stride, f
 // Chooses what computes the products, for the whole process: the best that works here, or what the environment's
 // KINDIT_GEMM names (libxsmm, cblas or c; unknown or unusable: KINDIT_ERROR_ARGUMENT). Plain C until it is called.
 KinditStatus gemm_choose(KinditContext *ctx);
+// Whether a row's product by it does not depend, to the bit, on how many rows there are: always so, unless KINDIT_GEMM
+// asks for one of which it is not.
+bool gemm_keeps_rows(void);
 // Names what was chosen: "libxsmm 1.17 (hsw)", "OpenBLAS 0.3.21 (Zen)", "plain C (AVX2)".
 void gemm_describe(char *out, size_t size);
 

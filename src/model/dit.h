@@ -111,6 +111,7 @@ typedef struct DitMode {
                      // processor does such (engine_describe_int8); not the conditioning, of one row a sample
     bool recompute;  // of each block its input alone: backward computes the rest again (same bits, a forward pass more)
     int slots;       // the most tailors that a batch opens; 0: as many as it may have samples
+    int passes;      // inference: of so many the conditioning is computed at once (dit_condition); 0: of one
     EngineType type; // of what a block's layers hand to each other; the residual stream and the conditioning stay fp32
 } DitMode;
 
@@ -148,6 +149,13 @@ const float *dit_stream(const Dit *dit, const DitWorkspace *workspace, int i);
 
 // output (n, C or 2C, S, S), of a classifier the logits (n, n_classes).
 void dit_forward(const Dit *dit, DitWorkspace *workspace, const float *shared, const DitBatch *batch, float *output);
+// dit_forward in two. The conditioning of batch->n samples, up to mode.passes times as many as the workspace has, by
+// their t, labels and gate (x is not looked at): it reads each adaLN's weights once for all of them.
+void dit_condition(const Dit *dit, DitWorkspace *workspace, const float *shared, const DitBatch *batch);
+// The rest, where the conditioning of sample i is that of sample first + i of the last dit_condition (t is not looked
+// at).
+void dit_forward_conditioned(const Dit *dit, DitWorkspace *workspace, const float *shared, const DitBatch *batch,
+                             int first, float *output);
 // After dit_forward with the same batch on a training workspace. Adds to dshared (params_trained floats, or NULL) and
 // to batch->gate->dtailor; what is frozen gets no gradient, nor is one computed for it.
 void dit_backward(const Dit *dit, DitWorkspace *workspace, const float *shared, const DitBatch *batch,

@@ -11,13 +11,14 @@ typedef struct Pass {
     const float *shared;
     float *dshared;
     int B, T, D;
+    int first; // whose conditioning is the first sample's
 } Pass;
 
 static Pass dit_pass(const Dit *dit, DitWorkspace *w, const float *shared, float *dshared, const DitBatch *batch) {
     const DitConfig *config = &dit->config;
     return (Pass){
-        dit,          w, w->engine, batch->gate, batch->targets, shared, dshared, batch->n, dit_config_tokens(config),
-        config->width};
+        dit,           w, w->engine, batch->gate, batch->targets, shared, dshared, batch->n, dit_config_tokens(config),
+        config->width, 0};
 }
 
 static void linear_forward(const Pass *p, const Linear *linear, Activation x, Activation saved, Activation y) {
@@ -137,6 +138,10 @@ typedef struct Branch { // gate * y
     int stride;
 } Branch;
 
+static const float *ada_at(const Pass *p, const BlockActivations *a, int offset) {
+    return a->ada + (size_t)p->first * 6 * (size_t)p->D + offset;
+}
+
 static float *dada_at(const BlockActivations *a, int offset) {
     return a->dada ? a->dada + offset : NULL;
 }
@@ -144,27 +149,33 @@ static float *dada_at(const BlockActivations *a, int offset) {
 static Norm norm_of_attention(const Pass *p, int i) {
     const BlockActivations *a = &p->w->blocks[i];
     int D = p->D;
-    return (Norm){
-        a->x_in,   a->mean1, a->rstd1, a->ada, a->ada + D, dada_at(a, 0), dada_at(a, D), 6 * D, (float)DIT_NORM_EPS,
-        p->w->norm};
+    return (Norm){a->x_in,       a->mean1,      a->rstd1, ada_at(p, a, 0),     ada_at(p, a, D),
+                  dada_at(a, 0), dada_at(a, D), 6 * D,    (float)DIT_NORM_EPS, p->w->norm};
 }
 
 static Norm norm_of_mlp(const Pass *p, int i) {
     const BlockActivations *a = &p->w->blocks[i];
     int D = p->D;
-    return (Norm){a->x_mid,          a->mean2,       a->rstd2,
-                  a->ada + 3 * D,    a->ada + 4 * D, dada_at(a, 3 * D),
-                  dada_at(a, 4 * D), 6 * D,          (float)p->dit->config.mlp_norm_eps,
+    return (Norm){a->x_mid,
+                  a->mean2,
+                  a->rstd2,
+                  ada_at(p, a, 3 * D),
+                  ada_at(p, a, 4 * D),
+                  dada_at(a, 3 * D),
+                  dada_at(a, 4 * D),
+                  6 * D,
+                  (float)p->dit->config.mlp_norm_eps,
                   p->w->norm};
 }
 
 static Norm norm_of_final(const Pass *p) {
     DitWorkspace *w = p->w;
+    const float *ada = w->ada + (size_t)p->first * 2 * (size_t)p->D;
     return (Norm){w->x,
                   w->mean,
                   w->rstd,
-                  w->ada,
-                  w->ada + p->D,
+                  ada,
+                  ada + p->D,
                   w->dada,
                   w->dada ? w->dada + p->D : NULL,
                   2 * p->D,
@@ -174,12 +185,12 @@ static Norm norm_of_final(const Pass *p) {
 
 static Branch branch_of_attention(const Pass *p, int i) {
     const BlockActivations *a = &p->w->blocks[i];
-    return (Branch){a->o, a->ada + 2 * p->D, dada_at(a, 2 * p->D), 6 * p->D};
+    return (Branch){a->o, ada_at(p, a, 2 * p->D), dada_at(a, 2 * p->D), 6 * p->D};
 }
 
 static Branch branch_of_mlp(const Pass *p, int i) {
     const BlockActivations *a = &p->w->blocks[i];
-    return (Branch){a->out, a->ada + 5 * p->D, dada_at(a, 5 * p->D), 6 * p->D};
+    return (Branch){a->out, ada_at(p, a, 5 * p->D), dada_at(a, 5 * p->D), 6 * p->D};
 }
 
 static void norm_forward(const Pass *p, Norm n) {
@@ -340,10 +351,16 @@ static void final_backward(const Pass *p, const float *doutput) {
     linear_backward(p, &p->dit->final_linear, w->norm, none, none, activation_f32(dpatches), w->dn, false);
 }
 
-void dit_forward(const Dit *dit, DitWorkspace *w, const float *shared, const DitBatch *batch, float *output) {
+void dit_condition(const Dit *dit, DitWorkspace *w, const float *shared, const DitBatch *batch) {
+    Pass p = dit_pass(dit, w, shared, NULL, batch);
+    condition_forward(&p, batch);
+}
+
+void dit_forward_conditioned(const Dit *dit, DitWorkspace *w, const float *shared, const DitBatch *batch, int first,
+                             float *output) {
     Pass p = dit_pass(dit, w, shared, NULL, batch);
     int last = dit->config.depth - 1;
-    condition_forward(&p, batch);
+    p.first = first;
     embed_forward(&p, batch->x);
     norm_forward(&p, norm_of_attention(&p, 0));
     for (int i = 0; i <= last; i++) {
@@ -352,6 +369,11 @@ void dit_forward(const Dit *dit, DitWorkspace *w, const float *shared, const Dit
         join_forward(&p, w->blocks[i].x_mid, branch_of_mlp(&p, i), next);
     }
     final_forward(&p, output);
+}
+
+void dit_forward(const Dit *dit, DitWorkspace *w, const float *shared, const DitBatch *batch, float *output) {
+    dit_condition(dit, w, shared, batch);
+    dit_forward_conditioned(dit, w, shared, batch, 0, output);
 }
 
 void dit_backward(const Dit *dit, DitWorkspace *w, const float *shared, const DitBatch *batch, const float *doutput,

@@ -31,13 +31,24 @@ static Activation plan_saved(Plan *plan, EngineType type, const Linear *linear, 
     return plan_activation(plan, type, B * (size_t)linear->rows * (size_t)linear->kind->saved(linear));
 }
 
+// Samples whose conditioning is computed at once.
+static size_t conditioned(size_t B, DitMode mode) {
+    return mode.passes > 1 ? B * (size_t)mode.passes : B;
+}
+
+// Samples that a linear sees at most: one row each for the conditioning.
+static size_t samples_of(const Linear *linear, size_t B, DitMode mode) {
+    return linear->rows == 1 ? conditioned(B, mode) : B;
+}
+
 // What each block has of its own in every mode: the conditioning (always fp32) and, in training, where it starts.
-static void plan_own(Plan *plan, const Dit *dit, size_t B, bool training, float *stream, BlockActivations *a) {
-    size_t D = (size_t)dit->config.width, N = B * (size_t)dit_config_tokens(&dit->config);
-    a->ada = plan_take(plan, B * 6 * D);
-    a->dada = training ? plan_take(plan, B * 6 * D) : NULL;
-    a->saved_adaln = plan_saved(plan, ENGINE_F32, &dit->blocks[0].adaln, B);
-    a->x_in = training ? plan_take(plan, N * D) : stream;
+static void plan_own(Plan *plan, const Dit *dit, size_t B, DitMode mode, float *stream, BlockActivations *a) {
+    const size_t D = (size_t)dit->config.width, N = B * (size_t)dit_config_tokens(&dit->config);
+    const size_t R = conditioned(B, mode);
+    a->ada = plan_take(plan, R * 6 * D);
+    a->dada = mode.training ? plan_take(plan, B * 6 * D) : NULL;
+    a->saved_adaln = plan_saved(plan, ENGINE_F32, &dit->blocks[0].adaln, R);
+    a->x_in = mode.training ? plan_take(plan, N * D) : stream;
 }
 
 static void plan_rest(Plan *plan, const Dit *dit, size_t B, DitMode mode, float *stream, BlockActivations *a) {
@@ -68,7 +79,7 @@ static void plan_blocks(Plan *plan, const Dit *dit, size_t B, DitMode mode, floa
     BlockActivations a;
     for (int i = 0; i < dit->config.depth; i++) {
         if (i == 0 || (mode.training && !mode.recompute)) plan_rest(plan, dit, B, mode, stream, &a);
-        plan_own(plan, dit, B, mode.training, stream, &a);
+        plan_own(plan, dit, B, mode, stream, &a);
         if (blocks) blocks[i] = a;
     }
 }
@@ -92,11 +103,11 @@ static int most_slots(const Dit *dit, int max_batch, DitMode mode) {
 }
 
 // The most that any linear works in.
-static size_t work_size(const Dit *dit, size_t B) {
+static size_t work_size(const Dit *dit, size_t B, DitMode mode) {
     size_t most = 0;
     for (int i = 0; i < dit->n_linears; i++) {
         const Linear *linear = dit->linears[i];
-        if (linear->kind->work) most = larger(most, linear->kind->work(linear, (int)B));
+        if (linear->kind->work) most = larger(most, linear->kind->work(linear, (int)samples_of(linear, B, mode)));
     }
     return most;
 }
@@ -116,21 +127,22 @@ static void plan_packs(Plan *plan, const Dit *dit, size_t B, DitMode mode, Engin
 static size_t plan_workspace(const Dit *dit, size_t B, DitMode mode, float *base, DitWorkspace *w) {
     const DitConfig *config = &dit->config;
     size_t D = (size_t)config->width, T = (size_t)dit_config_tokens(config), N = B * T;
+    const size_t R = conditioned(B, mode);
     size_t pp = (size_t)config->patch * (size_t)config->patch;
     Plan plan = {.base = base};
     w->position = plan_take(&plan, T * D);
     w->patches = plan_take(&plan, N * (size_t)config->channels * pp);
-    w->frequencies = plan_take(&plan, B * DIT_FREQUENCIES);
-    w->t_in = plan_take(&plan, B * D);
-    w->t_silu = plan_take(&plan, B * D);
-    w->c = plan_take(&plan, B * D);
-    w->c_silu = plan_take(&plan, B * D);
+    w->frequencies = plan_take(&plan, R * DIT_FREQUENCIES);
+    w->t_in = plan_take(&plan, R * D);
+    w->t_silu = plan_take(&plan, R * D);
+    w->c = plan_take(&plan, R * D);
+    w->c_silu = plan_take(&plan, R * D);
     w->x = plan_take(&plan, N * D);
-    w->ada = plan_take(&plan, B * 2 * D);
+    w->ada = plan_take(&plan, R * 2 * D);
     w->norm = plan_activation(&plan, mode.type, N * D);
     w->mean = plan_take(&plan, N);
     w->rstd = plan_take(&plan, N);
-    w->work = plan_take(&plan, work_size(dit, B));
+    w->work = plan_take(&plan, work_size(dit, B, mode));
     w->out_patches = plan_take(&plan, config->classifier ? 0 : N * pp * (size_t)dit_config_out_channels(config));
     w->features = plan_take(&plan, config->classifier ? B * D : 0);
     w->dfeatures = plan_take(&plan, config->classifier && mode.training ? B * D : 0);
@@ -151,8 +163,10 @@ size_t dit_scratch_floats(const Dit *dit, int max_batch, int threads, DitMode mo
     int slots = most_slots(dit, max_batch, mode);
     size_t most = engine_attention_scratch(threads, max_batch, T, D, config->heads, mode.training);
     if (mode.training) most = larger(most, engine_norm_scratch(max_batch, T, D));
-    for (int i = 0; i < dit->n_linears; i++)
-        most = larger(most, dit->linears[i]->kind->scratch(dit->linears[i], max_batch, slots));
+    for (int i = 0; i < dit->n_linears; i++) {
+        const Linear *linear = dit->linears[i];
+        most = larger(most, linear->kind->scratch(linear, (int)samples_of(linear, (size_t)max_batch, mode), slots));
+    }
     return most;
 }
 

@@ -1,5 +1,6 @@
 // The memory that a pass through a DiT computes in, planned once: what dit_forward.c reads and writes.
-// B samples, T tokens, D width, H hidden width of the MLP, N = B * T rows.
+// B samples, T tokens, D width, H hidden width of the MLP, N = B * T rows; R samples whose conditioning is computed at
+// once: B, or of several passes B each.
 #ifndef MODEL_DIT_WORKSPACE_H
 #define MODEL_DIT_WORKSPACE_H
 
@@ -8,8 +9,8 @@
 // What one block leaves for its backward. Where nothing needs to be left (inference, or backward recomputes), all
 // blocks share the second part; in inference x_in and x_mid are both the stream, updated in place.
 typedef struct BlockActivations {
-    float *ada, *dada;      // (B, 6D) shift1 scale1 gate1 shift2 scale2 gate2, and their gradients
-    Activation saved_adaln; // (B, kind->saved)
+    float *ada, *dada;      // (R, 6D) shift1 scale1 gate1 shift2 scale2 gate2, and their gradients (B, 6D)
+    Activation saved_adaln; // (R, kind->saved)
     float *x_in;            // (N, D) the residual stream before attention
     // shared by blocks that leave nothing
     float *x_mid;            // (N, D) the stream before the MLP
@@ -34,11 +35,11 @@ struct DitWorkspace {
     float *work;          // of the linear at hand
     float *position;      // (T, D) sin-cos table
     float *patches;       // (N, C p p)
-    float *frequencies;   // (B, 256) of the timestep
-    float *t_in, *t_silu; // (B, D) inside the timestep MLP
-    float *c, *c_silu;    // (B, D) conditioning
+    float *frequencies;   // (R, 256) of the timestep
+    float *t_in, *t_silu; // (R, D) inside the timestep MLP
+    float *c, *c_silu;    // (R, D) conditioning
     float *x;             // (N, D) the stream's end
-    float *ada;           // (B, 2D) shift, scale of the final layer
+    float *ada;           // (R, 2D) shift, scale of the final layer
     Activation norm;      // (N, D) modulated norm: of the place at hand, backward computes it again
     float *mean, *rstd;   // (N)
     float *out_patches;   // (N, p p Cout), then their gradient; a classifier has none, but

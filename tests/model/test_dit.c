@@ -175,6 +175,51 @@ static void test_inference_workspace(void **state) {
     fixture_close(&f);
 }
 
+static DitConfig deep_config(bool factored) {
+    DitConfig config = small_config();
+    config.depth = 4;
+    config.factored = factored;
+    if (!factored) config.n_learngene = config.n_tailor = 0;
+    return config;
+}
+
+// Conditioning computed at once for several passes is that of each alone, to the bit.
+static void test_passes(void **state) {
+    (void)state;
+    enum { N = 3, PASSES = 2 };
+    const int labels[PASSES * N] = {1, CLASSES, 3, 1, CLASSES, 3}, slot[PASSES * N] = {1, -1, 3, 1, -1, 3};
+    const float steps[PASSES * N] = {500, 500, 500, 20, 20, 20};
+    for (int i = 0; i < 3; i++) { // dense, KIND, KIND with a factored adaLN
+        Fixture f;
+        DitConfig config = deep_config(i > 0);
+        config.factor_adaln = i == 2;
+        fixture_open(&f, &config, 2);
+        static float alone[PASSES][N * IMAGE * 2], together[N * IMAGE * 2];
+        float *t;
+        assert_int_equal(engine_alloc(f.engine, PASSES * N, &t), KINDIT_OK);
+        engine_upload(f.engine, t, steps, PASSES * N);
+        for (int pass = 0; pass < PASSES; pass++) {
+            engine_upload(f.engine, f.t, steps + pass * N, N);
+            run(&f, 0, N, labels, false, alone[pass]);
+        }
+        assert_memory_not_equal(alone[0], alone[1], sizeof alone[0]);
+        dit_workspace_close(&f.workspace);
+        const DitMode mode = {.pack = true, .slots = CLASSES, .passes = PASSES};
+        assert_int_equal(dit_workspace_create(&f.workspace, f.dit, f.engine, N, mode), KINDIT_OK);
+        Gate gate = {PASSES * N, CLASSES, slot, (const float *const *)f.params.tailor, NULL};
+        DitBatch batch = {.n = PASSES * N, .t = t, .labels = labels, .gate = &gate};
+        dit_condition(f.dit, f.workspace, f.params.shared, &batch);
+        batch = (DitBatch){.n = gate.n_samples = N, .x = f.x, .labels = labels, .gate = &gate};
+        for (int pass = 0; pass < PASSES; pass++) {
+            dit_forward_conditioned(f.dit, f.workspace, f.params.shared, &batch, pass * N, f.out);
+            engine_download(f.engine, together, f.out, N * IMAGE * 2);
+            assert_memory_equal(together, alone[pass], sizeof together);
+        }
+        engine_free(f.engine, &t);
+        fixture_close(&f);
+    }
+}
+
 // A pass with gradients in another mode: `out` and the shared gradient, which the caller frees.
 static float *run_mode(const DitConfig *config, DitMode mode, float out[BATCH * IMAGE * 2]) {
     Fixture f;
@@ -189,14 +234,6 @@ static float *run_mode(const DitConfig *config, DitMode mode, float out[BATCH * 
     engine_download(f.engine, gradient, f.dshared, f.dit->layout.n_shared);
     fixture_close(&f);
     return gradient;
-}
-
-static DitConfig deep_config(bool factored) {
-    DitConfig config = small_config();
-    config.depth = 4;
-    config.factored = factored;
-    if (!factored) config.n_learngene = config.n_tailor = 0;
-    return config;
 }
 
 static void measure_mode(const DitConfig *config, DitMode mode, size_t *n_shared, size_t *floats) {
@@ -424,6 +461,7 @@ int main(void) {
         cmocka_unit_test(test_gate_gradients),
         cmocka_unit_test(test_batch_independent),
         cmocka_unit_test(test_inference_workspace),
+        cmocka_unit_test(test_passes),
         cmocka_unit_test(test_recompute),
         cmocka_unit_test(test_bf16),
         cmocka_unit_test(test_frozen),
