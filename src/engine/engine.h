@@ -47,12 +47,13 @@ typedef enum EngineType { ENGINE_F32, ENGINE_BF16 } EngineType;
 typedef struct Activation {
     void *data; // NULL: none
     EngineType type;
-    bool gelu; // a product reads gelu(data) (tanh form), and its dx is the gradient of data itself
+    bool gelu; // a product reads gelu(data) (tanh form), and its dx is the gradient of data itself; as y, without
+               // `accumulate`, it receives gelu(y)
 } Activation;
 size_t engine_type_size(EngineType type);                 // bytes of an element
 size_t engine_type_floats(EngineType type, size_t n);     // floats of engine memory that n elements take
 Activation activation_f32(const float *data);             // an fp32 buffer as an activation
-Activation activation_at(Activation from, size_t offset); // `offset` elements further on
+Activation activation_at(Activation from, size_t offset); // `offset` elements further on; of none, none
 
 // ---- packed weights ------------------------------------------------------------------------------------------------
 // Products read weights in an order of their own, into which each call packs them: in scratch, or where the caller
@@ -110,8 +111,8 @@ typedef struct GatedGradients {
 
 size_t engine_gated_scratch(const GatedShape *shape, int n_samples, int n_slots);
 size_t engine_gated_pack(const GatedShape *shape, int n_slots); // floats of a pack for up to n_slots tailors
-// a (n_samples * rows, N_G + N_T) receives x [U_G; U_c]^T before sigma (backward needs it); its tail columns are 0
-// where no tailor is open. With `accumulate` the product is added to y; there is no bias then.
+// a (n_samples * rows, N_G + N_T) or none receives x [U_G; U_c]^T before sigma (backward needs it); its tail columns
+// are 0 where no tailor is open. With `accumulate` the product is added to y; there is no bias then.
 void engine_gated_forward(Engine *engine, const GatedShape *shape, const Gate *gate, const GatedWeights *w,
                           Activation x, Activation a, Activation y, bool accumulate, EnginePack *pack /* or NULL */);
 void engine_gated_backward(Engine *engine, const GatedShape *shape, const Gate *gate, const GatedWeights *w,

@@ -206,13 +206,14 @@ void rows_quad(int width, const float *const rows[4], const float scales[4], int
 
 // ---- writing -------------------------------------------------------------------------------------------------------
 
-ENGINE_INLINE void store(EngineType type, bool accumulate, int n, int width, const float *from, size_t ld, void *to,
-                         size_t stride) {
+ENGINE_INLINE void store(EngineType type, bool gelu, bool accumulate, int n, int width, const float *from, size_t ld,
+                         void *to, size_t stride) {
     for (size_t i = 0; i < (size_t)n; i++) {
 #pragma omp simd
         for (int j = 0; j < width; j++) {
             size_t at = i * stride + (size_t)j;
             float value = from[i * ld + (size_t)j];
+            if (gelu) value = fast_gelu(value);
             put(to, type, at, accumulate ? element(to, type, at) + value : value);
         }
     }
@@ -221,10 +222,13 @@ ENGINE_INLINE void store(EngineType type, bool accumulate, int n, int width, con
 ENGINE_CLONES
 void rows_store(int n, int width, const float *from, int ld, Activation to, int stride, bool accumulate) {
     size_t s = (size_t)stride, t = (size_t)ld;
-    if (to.type == ENGINE_BF16 && accumulate) store(ENGINE_BF16, true, n, width, from, t, to.data, s);
-    if (to.type == ENGINE_BF16 && !accumulate) store(ENGINE_BF16, false, n, width, from, t, to.data, s);
-    if (to.type == ENGINE_F32 && accumulate) store(ENGINE_F32, true, n, width, from, t, to.data, s);
-    if (to.type == ENGINE_F32 && !accumulate) store(ENGINE_F32, false, n, width, from, t, to.data, s);
+    const bool half = to.type == ENGINE_BF16, gelu = to.gelu && !accumulate;
+    if (half && gelu) store(ENGINE_BF16, true, false, n, width, from, t, to.data, s);
+    if (half && accumulate) store(ENGINE_BF16, false, true, n, width, from, t, to.data, s);
+    if (half && !gelu && !accumulate) store(ENGINE_BF16, false, false, n, width, from, t, to.data, s);
+    if (!half && gelu) store(ENGINE_F32, true, false, n, width, from, t, to.data, s);
+    if (!half && accumulate) store(ENGINE_F32, false, true, n, width, from, t, to.data, s);
+    if (!half && !gelu && !accumulate) store(ENGINE_F32, false, false, n, width, from, t, to.data, s);
 }
 
 ENGINE_INLINE void slope(EngineType type, int n, int width, const void *x, size_t stride, float *values, size_t ld) {
@@ -265,14 +269,14 @@ void rows_sum_products(int n, int width, Activation x, int stride, const float *
     if (x.type == ENGINE_F32) sum(ENGINE_F32, n, width, x.data, (size_t)stride, y, (size_t)ld, to);
 }
 
-ENGINE_INLINE void store_and_scale(EngineType type, bool half, int n, int width, const float *factor, float *values,
-                                   size_t ld, void *to, size_t stride, uint16_t *scaled) {
+ENGINE_INLINE void store_and_scale(bool kept, EngineType type, bool half, int n, int width, const float *factor,
+                                   float *values, size_t ld, void *to, size_t stride, uint16_t *scaled) {
     for (size_t i = 0; i < (size_t)n; i++) {
 #pragma omp simd
         for (int j = 0; j < width; j++) {
             const size_t at = i * ld + (size_t)j;
             const float value = values[at];
-            put(to, type, i * stride + (size_t)j, value);
+            if (kept) put(to, type, i * stride + (size_t)j, value);
             if (half) {
                 scaled[at] = bf16_from_float(value * factor[j]);
             } else {
@@ -286,11 +290,15 @@ ENGINE_CLONES
 void rows_store_and_scale(int n, int width, const float *factor, float *values, int ld, Activation to, int stride,
                           uint16_t *scaled) {
     const size_t s = (size_t)stride, t = (size_t)ld;
-    const bool half = scaled != NULL, stored = to.type == ENGINE_BF16;
-    if (stored && half) store_and_scale(ENGINE_BF16, true, n, width, factor, values, t, to.data, s, scaled);
-    if (stored && !half) store_and_scale(ENGINE_BF16, false, n, width, factor, values, t, to.data, s, scaled);
-    if (!stored && half) store_and_scale(ENGINE_F32, true, n, width, factor, values, t, to.data, s, scaled);
-    if (!stored && !half) store_and_scale(ENGINE_F32, false, n, width, factor, values, t, to.data, s, scaled);
+    const bool half = scaled != NULL, kept = to.data != NULL, stored = kept && to.type == ENGINE_BF16;
+    if (stored && half) store_and_scale(true, ENGINE_BF16, true, n, width, factor, values, t, to.data, s, scaled);
+    if (stored && !half) store_and_scale(true, ENGINE_BF16, false, n, width, factor, values, t, to.data, s, scaled);
+    if (!kept && half) store_and_scale(false, ENGINE_F32, true, n, width, factor, values, t, NULL, s, scaled);
+    if (!kept && !half) store_and_scale(false, ENGINE_F32, false, n, width, factor, values, t, NULL, s, scaled);
+    if (kept && !stored && half)
+        store_and_scale(true, ENGINE_F32, true, n, width, factor, values, t, to.data, s, scaled);
+    if (kept && !stored && !half)
+        store_and_scale(true, ENGINE_F32, false, n, width, factor, values, t, to.data, s, scaled);
 }
 
 ENGINE_CLONES void rows_round(size_t n, float *values) {

@@ -41,7 +41,8 @@ void rows_divide(int n, int width, const float *from, int stride, const float *s
 void rows_quad(int width, const float *const rows[4], const float scales[4], int8_t *to);
 // The largest |value| of a row; NaN or infinity where it has one.
 float rows_largest(int width, const float *row);
-// to = from, rounded where stored in bf16; with `accumulate`, to += from (the sum is rounded once).
+// to = from, through GELU when to.gelu, rounded where stored in bf16; with `accumulate`, to += from (without GELU; the
+// sum is rounded once).
 void rows_store(int n, int width, const float *from, int ld, Activation to, int stride, bool accumulate);
 // values (n, width; rows `ld` apart) *= GELU's slope at x (rows `stride` apart).
 void rows_gelu_slope(int n, int width, Activation x, int stride, float *values, int ld);
@@ -49,8 +50,8 @@ void rows_gelu_slope(int n, int width, Activation x, int stride, float *values, 
 void rows_sum(int n, int width, Activation x, int stride, float *to);
 // ... or of x * y (rows `ld` apart).
 void rows_sum_products(int n, int width, Activation x, int stride, const float *y, int ld, float *to);
-// to (rows `stride` apart) = values (n, width; rows `ld` apart); then scaled = values times factor (width), in bf16 and
-// as far apart, or, where it is NULL, the values themselves.
+// to (rows `stride` apart; or none) = values (n, width; rows `ld` apart); then scaled = values times factor (width), in
+// bf16 and as far apart, or, where it is NULL, the values themselves.
 void rows_store_and_scale(int n, int width, const float *factor, float *values, int ld, Activation to, int stride,
                           uint16_t *scaled);
 // Each of n floats becomes what bf16 keeps of it.

@@ -273,8 +273,9 @@ static void attention_backward(const Pass *p, int i) {
 static void mlp_forward(const Pass *p, int i) {
     const DitBlock *block = &p->dit->blocks[i];
     const BlockActivations *a = &p->w->blocks[i];
-    linear_forward(p, &block->in, p->w->norm, a->saved_in, a->in);
-    linear_forward(p, &block->out, through_gelu(a->in), a->saved_out, a->out);
+    const bool early = !p->w->mode.training && !block->in.base; // no slope will be asked for, nor does an adapter add
+    linear_forward(p, &block->in, p->w->norm, a->saved_in, early ? through_gelu(a->in) : a->in);
+    linear_forward(p, &block->out, early ? a->in : through_gelu(a->in), a->saved_out, a->out);
 }
 
 // w->dy: gradient of the branch -> w->dn: of the norm.

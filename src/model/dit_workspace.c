@@ -26,8 +26,8 @@ static Activation plan_activation(Plan *plan, EngineType type, size_t n) {
     return (Activation){.data = plan_take(plan, engine_type_floats(type, n)), .type = type};
 }
 
-static Activation plan_saved(Plan *plan, EngineType type, const Linear *linear, size_t B) {
-    if (!linear->kind) return (Activation){0};
+static Activation plan_saved(Plan *plan, DitMode mode, EngineType type, const Linear *linear, size_t B) {
+    if (!linear->kind || !mode.training) return (Activation){0};
     return plan_activation(plan, type, B * (size_t)linear->rows * (size_t)linear->kind->saved(linear));
 }
 
@@ -47,7 +47,7 @@ static void plan_own(Plan *plan, const Dit *dit, size_t B, DitMode mode, float *
     const size_t R = conditioned(B, mode);
     a->ada = plan_take(plan, R * 6 * D);
     a->dada = mode.training ? plan_take(plan, B * 6 * D) : NULL;
-    a->saved_adaln = plan_saved(plan, ENGINE_F32, &dit->blocks[0].adaln, R);
+    a->saved_adaln = plan_saved(plan, mode, ENGINE_F32, &dit->blocks[0].adaln, B);
     a->x_in = mode.training ? plan_take(plan, N * D) : stream;
 }
 
@@ -66,12 +66,12 @@ static void plan_rest(Plan *plan, const Dit *dit, size_t B, DitMode mode, float 
     a->o = plan_activation(plan, type, N * D);
     a->in = plan_activation(plan, type, N * D * (size_t)dit->config.mlp_ratio);
     a->out = mode.training ? plan_activation(plan, type, N * D) : a->o;
-    a->saved_q = plan_saved(plan, type, &block->q, B);
-    a->saved_k = plan_saved(plan, type, &block->k, B);
-    a->saved_v = plan_saved(plan, type, &block->v, B);
-    a->saved_o = plan_saved(plan, type, &block->o, B);
-    a->saved_in = plan_saved(plan, type, &block->in, B);
-    a->saved_out = plan_saved(plan, type, &block->out, B);
+    a->saved_q = plan_saved(plan, mode, type, &block->q, B);
+    a->saved_k = plan_saved(plan, mode, type, &block->k, B);
+    a->saved_v = plan_saved(plan, mode, type, &block->v, B);
+    a->saved_o = plan_saved(plan, mode, type, &block->o, B);
+    a->saved_in = plan_saved(plan, mode, type, &block->in, B);
+    a->saved_out = plan_saved(plan, mode, type, &block->out, B);
 }
 
 // blocks NULL: only measures.

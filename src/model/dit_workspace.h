@@ -10,7 +10,7 @@
 // blocks share the second part; in inference x_in and x_mid are both the stream, updated in place.
 typedef struct BlockActivations {
     float *ada, *dada;      // (R, 6D) shift1 scale1 gate1 shift2 scale2 gate2, and their gradients (B, 6D)
-    Activation saved_adaln; // (R, kind->saved)
+    Activation saved_adaln; // (B, kind->saved); none in inference
     float *x_in;            // (N, D) the residual stream before attention
     // shared by blocks that leave nothing
     float *x_mid;            // (N, D) the stream before the MLP
@@ -19,9 +19,9 @@ typedef struct BlockActivations {
     float *lse;              // (B, heads, T)
     Activation qkv;          // (N, 3D) when fused, 3 x (N, D) when apart
     Activation attention, o; // (N, D)
-    Activation in;           // (N, H) before GELU, which the next layer applies as it reads
+    Activation in;           // (N, H) before GELU, which the next layer applies as it reads; in inference behind it
     Activation out;          // (N, D)
-    Activation saved_q, saved_k, saved_v, saved_o, saved_in, saved_out; // (N, kind->saved)
+    Activation saved_q, saved_k, saved_v, saved_o, saved_in, saved_out; // (N, kind->saved); none in inference
 } BlockActivations;
 
 struct DitWorkspace {

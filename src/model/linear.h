@@ -47,7 +47,7 @@ typedef struct LinearKind {
     // Floats of a pack of its weights with up to n_slots tailors (engine.h: packed weights).
     size_t (*pack)(const Linear *linear, int n_slots);
     // x (n_samples * rows, m1) -> y (n_samples * rows, m2). `shared` is the shared vector; the gate carries the
-    // tailors. pack: or NULL.
+    // tailors. saved: or none where no backward follows. pack: or NULL.
     void (*forward)(const Linear *linear, Engine *engine, const Gate *gate, const float *shared, Activation x,
                     Activation saved, float *work, Activation y, EnginePack *pack);
     // dx (+)= dL/dx unless dx is none; gradients are added where params_gradient has a place in dshared, and to

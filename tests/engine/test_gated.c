@@ -220,6 +220,36 @@ static void test_against_twin(void **state) {
     }
 }
 
+// A forward pass alone: without the hidden values y is the same, and what is stored through GELU is GELU of it.
+static void test_inference(void **state) {
+    (void)state;
+    KinditContext ctx;
+    for (int i = 0; i < 2 * N_CASES; i++) {
+        const Case *c = &cases[i / 2];
+        const EngineType type = i % 2 ? ENGINE_BF16 : ENGINE_F32;
+        Engine *engine = engine_with_threads(&ctx, 2, engine_gated_scratch(&c->shape, c->n_samples, c->n_slots));
+        Layer l, through;
+        layer_random(&l, c);
+        layer_random(&through, c);
+        Gate gate = {c->n_samples, c->n_slots, c->slot, l.tailor_f, NULL};
+        GatedWeights w = {l.U.f, l.s.f, l.V.f, l.bias.f, l.tailor_U, l.tailor_s, l.tailor_V};
+        Activation x = activation_f32(l.x.f), y = numbers_as(&through.y, type);
+        y.gelu = true;
+        engine_gated_forward(engine, &c->shape, &gate, &w, x, activation_f32(l.a.f), activation_f32(l.y.f), false,
+                             NULL);
+        engine_gated_forward(engine, &c->shape, &gate, &w, x, (Activation){0}, activation_f32(l.dy.f), false, NULL);
+        assert_memory_equal(l.y.f, l.dy.f, l.y.n * sizeof(float));
+        engine_gated_forward(engine, &c->shape, &gate, &w, x, (Activation){0}, y, false, NULL);
+        numbers_fetch(&through.y, type);
+        for (size_t j = 0; j < l.y.n; j++) through.y.d[j] = l.y.f[j];
+        plain_gelu_forward_f64(l.y.n, through.y.d, through.y.d);
+        assert_close_as(&through.y, type, 1, "y");
+        layer_free(&l);
+        layer_free(&through);
+        engine_close(&engine);
+    }
+}
+
 static void assert_same(const Numbers *a, const Numbers *b) {
     assert_memory_equal(a->f, b->f, a->n * sizeof(float));
 }
@@ -421,6 +451,7 @@ static void test_float_twin(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_against_twin),
+        cmocka_unit_test(test_inference),
         cmocka_unit_test(test_threads_change_no_bit),
         cmocka_unit_test(test_samples_are_independent),
         cmocka_unit_test(test_absent_class_is_untouched),

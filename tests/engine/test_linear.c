@@ -103,6 +103,30 @@ static void test_against_twin(void **state) {
     }
 }
 
+// What is stored through GELU is GELU of what is stored without it: x is fp32, so that the sums are the same.
+static void test_stored_through_gelu(void **state) {
+    (void)state;
+    KinditContext ctx;
+    for (int i = 0; i < 2 * N_CASES; i++) {
+        Case c = cases[i / 2];
+        const EngineType type = i % 2 ? ENGINE_BF16 : ENGINE_F32;
+        Engine *engine = engine_with_threads(&ctx, 2, engine_linear_scratch(c.n, c.m1, c.m2));
+        Layer l = layer_random(c), through = layer_random(c);
+        Activation y = numbers_as(&through.y, type);
+        y.gelu = true;
+        engine_linear_forward(engine, c.n, c.m1, c.m2, activation_f32(l.x.f), l.W.f, l.bias.f, activation_f32(l.y.f),
+                              NULL);
+        engine_linear_forward(engine, c.n, c.m1, c.m2, activation_f32(l.x.f), l.W.f, l.bias.f, y, NULL);
+        numbers_fetch(&through.y, type);
+        for (size_t j = 0; j < l.y.n; j++) through.y.d[j] = l.y.f[j];
+        plain_gelu_forward_f64(l.y.n, through.y.d, through.y.d);
+        assert_close_as(&through.y, type, 1, "y");
+        layer_free(&l);
+        layer_free(&through);
+        engine_close(&engine);
+    }
+}
+
 static void test_float_twin(void **state) {
     (void)state;
     Case c = {9, 21, 13};
@@ -242,6 +266,7 @@ static void test_prepared_weights_are_enough(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_against_twin),
+        cmocka_unit_test(test_stored_through_gelu),
         cmocka_unit_test(test_float_twin),
         cmocka_unit_test(test_parts_of_backward),
         cmocka_unit_test(test_threads_change_no_bit),
