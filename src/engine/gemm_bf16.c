@@ -6,6 +6,7 @@
 
 #include "base/bf16.h"
 #include "engine/amx.h"
+#include "engine/tile.h"
 
 void gemm_bf16_plain(int m, int n, int k, const uint16_t *A, int lda, const uint16_t *B, int ldb, float *C, int ldc,
                      bool accumulate) {
@@ -53,4 +54,17 @@ void gemm_bf16_joined(int m, int n, int k, const uint16_t *A, int lda, const uin
                       const uint16_t *rest, float *C, int ldc, bool accumulate) {
     if (m <= 0 || n <= 0) return;
     amx_multiply_bf16(m, n, k / BF16_STEP, A, 2 * lda, B, ldb, k1 / BF16_STEP, rest, C, ldc, accumulate);
+}
+
+void gemm_bf16_panels(int m, int n, int k, const uint16_t *A, int lda, const uint16_t *panels, int depth, int first,
+                      float *C, int ldc, bool accumulate) {
+    enum { STRIP = 32 }; // rows that meet all panels before the next: A's stay in the nearest cache meanwhile
+    for (int i = 0; i < m; i += STRIP) {
+        for (int j = 0; j < n; j += BF16_PANEL) {
+            const int columns = tile_min(BF16_PANEL, n - j);
+            const uint16_t *B = panels + (size_t)j * (size_t)depth + (size_t)first * (size_t)columns;
+            gemm_bf16(tile_min(STRIP, m - i), columns, k, A + (size_t)i * (size_t)lda, lda, B, columns,
+                      C + (size_t)i * (size_t)ldc + j, ldc, accumulate);
+        }
+    }
 }

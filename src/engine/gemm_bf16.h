@@ -12,7 +12,10 @@
 
 #include "base/context.h"
 
-enum { BF16_STEP = 32 }; // terms that an AMX tile sums at once
+enum {
+    BF16_STEP = 32,  // terms that an AMX tile sums at once
+    BF16_PANEL = 128 // columns of B that lie together where gemm_bf16_panels reads them
+};
 
 // Chooses for the whole process: AMX where it works, or what the environment's KINDIT_BF16 names: amx or fp32 (unknown
 // or unusable: KINDIT_ERROR_ARGUMENT).
@@ -27,6 +30,12 @@ void gemm_bf16(int m, int n, int k, const uint16_t *A, int lda, const uint16_t *
 // The same where B's rows from k1 on (a multiple of BF16_STEP) lie at `rest`: to the bit what two products would sum.
 void gemm_bf16_joined(int m, int n, int k, const uint16_t *A, int lda, const uint16_t *B, int ldb, int k1,
                       const uint16_t *rest, float *C, int ldc, bool accumulate);
+
+// The same where B lies in panels of BF16_PANEL columns (the last one may be narrower), each of `depth` rows one after
+// the other, of which it takes k from `first` on (multiples of BF16_STEP). It is the faster way where a B of many
+// columns is used again and again: rows far apart are in each other's way in the nearest cache.
+void gemm_bf16_panels(int m, int n, int k, const uint16_t *A, int lda, const uint16_t *panels, int depth, int first,
+                      float *C, int ldc, bool accumulate);
 
 // gemm_bf16 in plain C, on any processor: its twin.
 void gemm_bf16_plain(int m, int n, int k, const uint16_t *A, int lda, const uint16_t *B, int ldb, float *C, int ldc,

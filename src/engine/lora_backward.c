@@ -112,8 +112,12 @@ static void add_rows(const Sums *s, const Side *side, Operand x, int rows, int f
     if (s->form == PANEL_BF16) {
         const int terms = tile_round(rows, BF16_STEP);
         uint16_t *pairs = (uint16_t *)(void *)(buffer + PANEL_BUFFER / 2);
-        rows_load_pairs(rows, depth, (Activation){.data = (void *)x.rows, .type = ENGINE_BF16}, x.ld, pairs);
-        gemm_bf16(s->r, depth, terms, left, terms, pairs, depth, to, side->m, accumulate);
+        const Activation from = {.data = (void *)x.rows, .type = ENGINE_BF16};
+        for (int j = 0; j < depth; j += BF16_PANEL) {
+            rows_load_pairs(rows, tile_min(BF16_PANEL, depth - j), activation_at(from, (size_t)j), x.ld,
+                            pairs + (size_t)j * (size_t)terms);
+        }
+        gemm_bf16_panels(s->r, depth, terms, left, terms, pairs, terms, 0, to, side->m, accumulate);
         return;
     }
     for (int j = 0; j < depth; j += COLUMNS) {

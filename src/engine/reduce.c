@@ -14,12 +14,10 @@ enum {
     STEP = 256,        // rows of L and X at a time: a tile of G is read and written once for each
     LEFT = 96,         // rows ...
     COLUMNS = 32,      // ... and columns of G that one kernel call sums: these, L's and G's share the first-level cache
-    STRIP = 32,        // the same in bf16, whose rows ...
-    HALF_COLUMNS = 128, // ... go through all columns one after the other
-    PIECE = BF16_STEP,  // rows of X that are copied at a time, all their columns one after the other
-    TAILOR_ROWS = 16,   // rows of tailors' sums that one kernel call sums: what a tile of the processor's bf16 has
-    PART_ROWS = 512,    // fewest rows in a part
-    WORK_ITEMS = 16     // parts are added until there are about so many items to share out
+    PIECE = BF16_STEP, // rows of X that are copied at a time, all their columns one after the other
+    TAILOR_ROWS = 16,  // rows of tailors' sums that one kernel call sums: what a tile of the processor's bf16 has
+    PART_ROWS = 512,   // fewest rows in a part
+    WORK_ITEMS = 16    // parts are added until there are about so many items to share out
 };
 
 typedef struct Cut {
@@ -74,7 +72,7 @@ typedef struct Right {
 } Right;
 
 static int panel_most(const Right *right) {
-    return right->half ? HALF_COLUMNS : COLUMNS;
+    return right->half ? BF16_PANEL : COLUMNS;
 }
 
 static int panel_columns(const Right *right, int column) {
@@ -125,14 +123,8 @@ static void multiply_bf16(const Right *right, int first, int rows, int left, Act
     _Alignas(64) uint16_t left_t[LEFT * STEP];
     const int depth = tile_round(rows, BF16_STEP);
     rows_load_columns(rows, left, L, ldl, pairs, left_t);
-    for (int i = 0; i < left; i += STRIP) {
-        for (int j = 0; j < right->width; j += HALF_COLUMNS) {
-            const uint16_t *x = (const uint16_t *)(const void *)right_at(right, first, j);
-            const int columns = panel_columns(right, j);
-            gemm_bf16(tile_min(STRIP, left - i), columns, depth, left_t + (size_t)i * (size_t)depth, depth, x, columns,
-                      sum + (size_t)i * (size_t)ld + j, ld, accumulate);
-        }
-    }
+    gemm_bf16_panels(left, right->width, depth, left_t, depth, (const uint16_t *)(const void *)right->x,
+                     tile_round(right->rows, BF16_STEP), first, sum, ld, accumulate);
 }
 
 // sum (height, width; rows `ld` apart) = [sum +] L^T x over `rows` rows of x from `first` on, a multiple of BF16_STEP.

@@ -80,6 +80,31 @@ static void test_joined(void **state) {
     numbers_free(&A), numbers_free(&B), numbers_free(&one), numbers_free(&two);
 }
 
+// B in panels: to the bit what it gives lying in rows, for whatever part of its rows.
+static void test_panels(void **state) {
+    (void)state;
+    skip_where_there_is_none();
+    enum { N = 2 * BF16_PANEL + 44, STEPS = 3, K = STEPS * BF16_STEP, COUNT = MOST * N };
+    Numbers A = numbers_random((size_t)MOST * K, 1), B = numbers_random((size_t)K * N, 2);
+    Numbers panels = numbers_zero((size_t)K * N), rows = numbers_random(COUNT, 3), found = numbers_random(COUNT, 3);
+    numbers_as(&A, ENGINE_BF16), numbers_as(&B, ENGINE_BF16);
+    for (int pair = 0; pair < K / 2; pair++) {
+        for (int j = 0; j < N; j++) {
+            const int first = j / BF16_PANEL * BF16_PANEL, width = tile_min(BF16_PANEL, N - first);
+            memcpy(panels.h + first * K + 2 * (pair * width + j - first), B.h + 2 * (pair * N + j), 2 * sizeof *B.h);
+        }
+    }
+    amx_begin();
+    for (int i = 0; i < STEPS; i++) {
+        const int first = i * BF16_STEP, k = K - first;
+        gemm_bf16(MOST, N, k, A.h + first, K, B.h + first * N, N, rows.f, N, i % 2 == 0);
+        gemm_bf16_panels(MOST, N, k, A.h + first, K, panels.h, K, first, found.f, N, i % 2 == 0);
+        assert_memory_equal(found.f, rows.f, COUNT * sizeof(float));
+    }
+    amx_end();
+    numbers_free(&A), numbers_free(&B), numbers_free(&panels), numbers_free(&rows), numbers_free(&found);
+}
+
 // A row's product is the same, to the bit, wherever it stands and however many there are.
 static void test_rows_keep_their_bits(void **state) {
     (void)state;
@@ -139,7 +164,8 @@ static int choose(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_shapes), cmocka_unit_test(test_joined), cmocka_unit_test(test_rows_keep_their_bits),
+        cmocka_unit_test(test_shapes), cmocka_unit_test(test_joined),
+        cmocka_unit_test(test_panels), cmocka_unit_test(test_rows_keep_their_bits),
         cmocka_unit_test(test_twin),   cmocka_unit_test(test_choice),
     };
     return cmocka_run_group_tests(tests, choose, NULL);
