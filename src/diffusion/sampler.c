@@ -221,7 +221,10 @@ static KinditStatus open_classes(Sampler *s, const Draw *draw, int at, int n) {
 // Of n rows a pass, the conditioning of step k and of those after it, up to `passes` in all.
 static void condition(Sampler *s, int n, int k) {
     const int left = s->schedule.n - k, all = n * (s->passes < left ? s->passes : left);
-    for (int i = 0; i < all; i++) s->t_host[i] = (float)s->schedule.timestep[left - 1 - i / n];
+    for (int i = 0; i < all; i++) {
+        const int pass = i / n;
+        s->t_host[i] = (float)s->schedule.timestep[left - 1 - pass];
+    }
     engine_upload(s->model->engine, s->t, s->t_host, (size_t)all);
     Gate gate = s->gate.gate;
     gate.n_samples = all;
