@@ -19,7 +19,8 @@ bool memory_multiply(size_t a, size_t b, size_t *out) {
 
 // Zeroed. Large blocks lie in huge pages, as far as they fill them, where the system gives such to those who ask: a
 // training step passes over so much memory that without them a tenth of it is the search for pages. Their zeros are the
-// system's, page by page when one is touched: what never is, as the moments of a class that no sample had, is not there.
+// system's, page by page when one is touched: what never is, as the moments of a class that no sample had, is not
+// there.
 static void *allocate(size_t n_bytes) {
     void *memory = NULL;
     const size_t huge = n_bytes / HUGE_PAGE * HUGE_PAGE;
