@@ -531,8 +531,8 @@ static double count_bytes(const GatedShape *shape, const Gate *gate, Activation 
 void engine_gated_forward(Engine *engine, const GatedShape *shape, const Gate *gate, const GatedWeights *w,
                           Activation x, Activation a, Activation y, bool accumulate, EnginePack *weights) {
     engine_profile_begin(engine);
-    const bool wide = x.type == ENGINE_F32 && gemm_keeps_rows(); // fp32 kernels like many rows
-    const int few = wide ? tile_min(engine->threads, FEW_TILES) : FEW_TILES;
+    const bool high = x.type == ENGINE_F32 && gemm_keeps_rows(); // fp32 kernels like many rows
+    const int few = high ? tile_min(engine->threads, FEW_TILES) : FEW_TILES;
     Chain chain = {.shape = shape,
                    .gate = gate,
                    .in = {w->U, w->tailor_U, shape->m1},

@@ -113,10 +113,7 @@ static void add_rows(const Sums *s, const Side *side, Operand x, int rows, int f
         const int terms = tile_round(rows, BF16_STEP);
         uint16_t *pairs = (uint16_t *)(void *)(buffer + PANEL_BUFFER / 2);
         const Activation from = {.data = (void *)x.rows, .type = ENGINE_BF16};
-        for (int j = 0; j < depth; j += BF16_PANEL) {
-            rows_load_pairs(rows, tile_min(BF16_PANEL, depth - j), activation_at(from, (size_t)j), x.ld,
-                            pairs + (size_t)j * (size_t)terms);
-        }
+        rows_load_panels(rows, depth, from, x.ld, pairs);
         gemm_bf16_panels(s->r, depth, terms, left, terms, pairs, terms, 0, to, side->m, accumulate);
         return;
     }

@@ -14,7 +14,7 @@ enum {
     STEP = 256,        // rows of L and X at a time: a tile of G is read and written once for each
     LEFT = 96,         // rows ...
     COLUMNS = 32,      // ... and columns of G that one kernel call sums: these, L's and G's share the first-level cache
-    PIECE = BF16_STEP, // rows of X that are copied at a time, all their columns one after the other
+    PIECE = 16,        // rows of X that are copied at a time, all their columns one after the other
     TAILOR_ROWS = 16,  // rows of tailors' sums that one kernel call sums: what a tile of the processor's bf16 has
     PART_ROWS = 512,   // fewest rows in a part
     WORK_ITEMS = 16    // parts are added until there are about so many items to share out
@@ -63,41 +63,24 @@ size_t reduce_scratch(int n, int p, int q, int n_tailor, int n_slots) {
 
 // ---- one part of one tile ------------------------------------------------------------------------------------------
 
-// Rows of X in cache, in panels (the last one may be narrower), each of all rows: as fp32, or as bf16 in pairs of rows,
-// padded to whole steps.
+// Rows of X in cache, in panels, each of all rows: as fp32 of COLUMNS (rows of the last one are as far apart), as bf16
+// as gemm_bf16_panels has them.
 typedef struct Right {
     int rows, width;
     bool half;
     float *x; // STEP * TILE_WIDTH
 } Right;
 
-static int panel_most(const Right *right) {
-    return right->half ? BF16_PANEL : COLUMNS;
-}
-
-static int panel_columns(const Right *right, int column) {
-    return tile_min(panel_most(right), right->width - column);
-}
-
-// Row `row` of the panel that begins at `column`.
-static float *right_at(const Right *right, int row, int column) {
-    const int rows = right->half ? tile_round(right->rows, BF16_STEP) : right->rows;
-    const size_t at = (size_t)column * (size_t)rows + (size_t)row * (size_t)panel_columns(right, column);
-    return right->x + (right->half ? at / 2 : at);
-}
-
 static void load_right(Activation from, int stride, Right *right) {
+    if (right->half) {
+        rows_load_panels(right->rows, right->width, from, stride, (uint16_t *)(void *)right->x);
+        return;
+    }
     for (int i = 0; i < right->rows; i += PIECE) {
-        const int rows = tile_min(PIECE, right->rows - i);
-        for (int j = 0; j < right->width; j += panel_most(right)) {
-            const Activation x = activation_at(from, (size_t)i * (size_t)stride + (size_t)j);
-            const int columns = panel_columns(right, j);
-            float *to = right_at(right, i, j);
-            if (right->half) {
-                rows_load_pairs(rows, columns, x, stride, (uint16_t *)(void *)to);
-            } else {
-                rows_load(rows, columns, x, stride, to, columns);
-            }
+        for (int j = 0; j < right->width; j += COLUMNS) {
+            rows_load(tile_min(PIECE, right->rows - i), tile_min(COLUMNS, right->width - j),
+                      activation_at(from, (size_t)i * (size_t)stride + (size_t)j), stride,
+                      right->x + (size_t)j * (size_t)right->rows + (size_t)i * COLUMNS, COLUMNS);
         }
     }
 }
@@ -112,8 +95,9 @@ static void multiply_f32(const Right *right, int first, int rows, int left, Acti
         l = buffer;
     }
     for (int j = 0; j < right->width; j += COLUMNS) {
-        const int columns = panel_columns(right, j);
-        gemm_tile(GEMM_TN, left, columns, rows, l, ldl, right_at(right, first, j), columns, sum + j, ld, accumulate);
+        const float *x = right->x + (size_t)j * (size_t)right->rows + (size_t)first * COLUMNS;
+        gemm_tile(GEMM_TN, left, tile_min(COLUMNS, right->width - j), rows, l, ldl, x, COLUMNS, sum + j, ld,
+                  accumulate);
     }
 }
 
@@ -180,13 +164,13 @@ static void add_samples(const Reduction *r, const Item *item, const Samples *m, 
         rows_load(end - begin, m->n, L, r->ldl, left + (size_t)(begin - row - first) * (size_t)columns + i * m->n,
                   columns);
     }
-    multiply(right, first, rows, columns, activation_f32(left), columns, sums, item->width, false);
+    multiply(right, first, rows, columns, activation_f32(left), columns, sums, right->width, false);
     for (int i = 0; i < m->count; i++) {
         int slot = t->gate->slot[m->first + i];
         for (int c = 0; c < m->n && slot >= 0; c++) {
             float *to = tailor_sums(r, s, slot) + (size_t)(m->component + c) * (size_t)r->q + item->left;
-            const float *sum = sums + (size_t)(i * m->n + c) * (size_t)item->width;
-            for (int j = 0; j < item->width; j++) to[j] += sum[j];
+            const float *sum = sums + (size_t)(i * m->n + c) * (size_t)right->width;
+            for (int j = 0; j < right->width; j++) to[j] += sum[j];
         }
     }
 }

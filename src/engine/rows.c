@@ -111,6 +111,19 @@ void rows_load_pairs(int n, int width, Activation from, int stride, uint16_t *to
     rows_pad_pairs(n, width, to);
 }
 
+// A step of rows at a time, all their columns one after the other: they lie far apart.
+void rows_load_panels(int n, int width, Activation from, int stride, uint16_t *panels) {
+    const size_t depth = (size_t)tile_round(n, BF16_STEP);
+    for (int i = 0; i < n; i += BF16_STEP) {
+        for (int j = 0; j < width; j += BF16_PANEL) {
+            const int columns = tile_min(BF16_PANEL, width - j);
+            rows_load_pairs(tile_min(BF16_STEP, n - i), columns,
+                            activation_at(from, (size_t)i * (size_t)stride + (size_t)j), stride,
+                            panels + (size_t)j * depth + (size_t)i * (size_t)columns);
+        }
+    }
+}
+
 void rows_pad_pairs(int n, int width, uint16_t *pairs) {
     const int used = tile_round(n, 2), all = tile_round(n, BF16_STEP);
     memset(pairs + (size_t)used * (size_t)width, 0, (size_t)(all - used) * (size_t)width * sizeof *pairs);

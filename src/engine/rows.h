@@ -26,6 +26,8 @@ void rows_load_bf16(int n, int width, Activation from, int stride, uint16_t *to,
 const uint16_t *rows_read_bf16(int n, int width, Activation from, int *stride, uint16_t *buffer);
 // to (n / 2, width, 2) = the rows in pairs, n rounded up to whole steps by rows of zeros.
 void rows_load_pairs(int n, int width, Activation from, int stride, uint16_t *to);
+// The same in panels of BF16_PANEL columns, as gemm_bf16_panels reads them, of n rows rounded up to whole steps.
+void rows_load_panels(int n, int width, Activation from, int stride, uint16_t *panels);
 // The zeros behind such pairs of n rows.
 void rows_pad_pairs(int n, int width, uint16_t *pairs);
 // columns (width, n rounded up to whole steps) = the rows turned, by way of their pairs: each moves as a float does.

@@ -17,6 +17,7 @@
 #include "engine/amx.h"
 #include "engine/engine.h"
 #include "engine/gemm_bf16.h"
+#include "engine/plain_ops.h"
 
 // A matrix in float, the same numbers in double, and room for them in bf16.
 typedef struct Numbers {
@@ -96,6 +97,14 @@ static inline void assert_close_as(const Numbers *x, EngineType type, double k, 
 
 static inline void assert_close(const Numbers *x, double k, const char *what) {
     assert_close_as(x, ENGINE_F32, k, what);
+}
+
+// What a kernel stored through GELU is GELU of y, which it stored without.
+static inline void assert_through_gelu(Numbers *through, EngineType type, const Numbers *y, const char *what) {
+    numbers_fetch(through, type);
+    for (size_t i = 0; i < y->n; i++) through->d[i] = y->f[i];
+    plain_gelu_forward_f64(y->n, through->d, through->d);
+    assert_close_as(through, type, 1, what);
 }
 
 // For tests of rows that do not depend on their neighbours: a BLAS promises nothing of the kind. It is taken where this
