@@ -6,10 +6,10 @@ int sampler_rows(const SamplerSettings *settings, int batch) {
     return settings->guidance != 1 && conditional ? 2 * batch : batch;
 }
 
-// Steps whose conditioning is computed at once: for few rows, what that takes is to read the weights of each adaLN.
+// Steps whose conditioning is computed at once: what that takes is to read, or to pack, the weights of each adaLN.
 static int steps_together(const SamplerSettings *settings, int rows) {
-    enum { ROWS = 16 };
-    const int most = rows < ROWS ? ROWS / rows : 1;
+    const int together = settings->frugal ? 16 : 256; // rows; so many are fewer numbers than the weights
+    const int most = rows < together ? together / rows : 1;
     return most < settings->steps ? most : settings->steps;
 }
 

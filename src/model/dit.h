@@ -106,7 +106,8 @@ KinditStatus dit_check_batch(const Dit *dit, int max_batch);
 // What a pass keeps, and in what.
 typedef struct DitMode {
     bool training;   // what backward needs
-    bool pack;       // inference: the weights, packed for the kernels: they stay as they are from one pass to the next
+    bool pack;       // inference: the weights, packed for the kernels: they stay as they are from one pass to the next;
+                     // not those of the conditioning, which is computed for several passes at once
     bool int8;       // inference: the matrices that files keep in few bits multiply as 8-bit integers, where the
                      // processor does such (engine_describe_int8); not the conditioning, of one row a sample
     bool recompute;  // of each block its input alone: backward computes the rest again (same bits, a forward pass more)

@@ -117,7 +117,7 @@ static void plan_packs(Plan *plan, const Dit *dit, size_t B, DitMode mode, Engin
     for (int i = 0; i < dit->n_linears; i++) {
         const Linear *linear = dit->linears[i];
         const size_t size = linear->kind->pack(linear, most_slots(dit, (int)B, mode));
-        float *weights = mode.pack ? plan_take(plan, size) : NULL;
+        float *weights = mode.pack && linear->rows > 1 ? plan_take(plan, size) : NULL;
         const bool int8 = mode.int8 && linear->rows > 1 && dit->layout.specs[linear->param[0]].quantise;
         if (packs) packs[i] = (EnginePack){.weights = weights, .int8 = int8};
     }
@@ -181,16 +181,17 @@ KinditStatus dit_check_batch(const Dit *dit, int max_batch) {
 // ---- the workspace -------------------------------------------------------------------------------------------------
 
 void dit_position_table(const DitConfig *config, float *table) {
-    int side = config->image_size / config->patch, D = config->width, quarter = D / 4;
-    for (int row = 0; row < side; row++)
-        for (int column = 0; column < side; column++) {
-            float *out = table + ((size_t)row * side + column) * D;
-            for (int half = 0; half < 2; half++)
-                for (int i = 0; i < quarter; i++) {
-                    double angle = (half ? row : column) * pow(10000.0, -(double)i / quarter);
-                    out[half * 2 * quarter + i] = (float)sin(angle);
-                    out[half * 2 * quarter + quarter + i] = (float)cos(angle);
-                }
+    const size_t side = (size_t)(config->image_size / config->patch), D = (size_t)config->width, quarter = D / 4;
+    for (size_t i = 0; i < quarter; i++)
+        for (size_t at = 0; at < side; at++) {
+            const double angle = (double)at * pow(10000.0, -(double)i / (double)quarter);
+            const float sine = (float)sin(angle), cosine = (float)cos(angle);
+            for (size_t other = 0; other < side; other++) {
+                float *of_column = table + (other * side + at) * D + i;
+                float *of_row = table + (at * side + other) * D + 2 * quarter + i;
+                of_column[0] = of_row[0] = sine;
+                of_column[quarter] = of_row[quarter] = cosine;
+            }
         }
 }
 

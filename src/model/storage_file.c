@@ -5,8 +5,10 @@
 
 #include "formats/quant.h"
 
+static const char scale_suffix[] = ".scale";
+
 static void scale_name(char out[STORAGE_NAME_SIZE], const ParamSpec *spec) {
-    snprintf(out, STORAGE_NAME_SIZE, "%s.scale", spec->name);
+    snprintf(out, STORAGE_NAME_SIZE, "%s%s", spec->name, scale_suffix);
 }
 
 // Shape in the file: of the weights, and in few bits of the scales.
@@ -54,10 +56,10 @@ KinditStatus storage_find(StoredTensor *out, const Safetensors *file, KinditCont
 }
 
 bool storage_has_name(const Safetensors *file, const ParamSpec *spec, const char *name) {
-    char scale[STORAGE_NAME_SIZE];
-    if (strcmp(name, spec->name) == 0) return true;
-    scale_name(scale, spec);
-    return strcmp(name, scale) == 0 && bits_of(spec, safetensors_find(file, spec->name)) != 0;
+    const size_t length = strlen(spec->name);
+    if (strncmp(name, spec->name, length) != 0) return false;
+    if (name[length] == '\0') return true;
+    return strcmp(name + length, scale_suffix) == 0 && bits_of(spec, safetensors_find(file, spec->name)) != 0;
 }
 
 KinditStatus storage_read(const StoredTensor *tensor, KinditContext *ctx, size_t first, size_t n, float *out) {

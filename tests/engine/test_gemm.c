@@ -1,6 +1,9 @@
 // The serial product, by whatever computes it: both forms, every tail, strides beyond the width, and nothing
 // written outside; and the large one that is made of it.
 #include <stdio.h>
+#ifdef __x86_64__
+#include <cpuid.h>
+#endif
 
 #include "matrices.h"
 
@@ -8,6 +11,12 @@
 #include "engine/internal.h"
 
 enum { MARGIN = 3 }; // extra stride
+
+static int choose(void **state) {
+    (void)state;
+    KinditContext ctx = {0};
+    return gemm_choose(&ctx) ? -1 : 0;
+}
 
 static double element(GemmOp op, const Numbers *A, int lda, const Numbers *B, int ldb, int i, int j, int l) {
     double a = op == GEMM_TN ? A->d[l * lda + i] : A->d[i * lda + l];
@@ -90,6 +99,29 @@ static void test_rows_keep_their_bits(void **state) {
     for (size_t i = 0; i < sizeof n / sizeof *n; i++) {
         for (size_t j = 0; j < sizeof k / sizeof *k; j++) check_rows(n[i], k[j]);
     }
+}
+
+// Whether the upper halves of the vector registers are in use; false where the processor does not say.
+static bool upper_halves_in_use(void) {
+#ifdef __x86_64__
+    unsigned a, b, c, d, in_use;
+    if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE)) return false;
+    if (!__get_cpuid_count(0xD, 1, &a, &b, &c, &d) || !(a & 4)) return false; // XGETBV 1
+    __asm__ volatile("xgetbv" : "=a"(in_use), "=d"(d) : "c"(1));
+    return in_use & 4;
+#else
+    return false;
+#endif
+}
+
+// Else all code for SSE that runs next crawls.
+static void test_clears_upper_halves(void **state) {
+    (void)state;
+    float a[64 * 40] = {0}, b[40 * 32] = {0}, c[64 * 32];
+    gemm_tile(GEMM_NN, 64, 32, 40, a, 40, b, 32, c, 32, false);
+    assert_false(upper_halves_in_use());
+    choose(NULL);
+    assert_false(upper_halves_in_use());
 }
 
 // What the environment asks for is what computes; what is unknown is refused, with the names that are known.
@@ -219,17 +251,12 @@ static void test_limits_are_positive(void **state) {
     engine_close(&engine);
 }
 
-static int choose(void **state) {
-    (void)state;
-    KinditContext ctx = {0};
-    return gemm_choose(&ctx) ? -1 : 0;
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_shapes),
         cmocka_unit_test(test_large),
         cmocka_unit_test(test_rows_keep_their_bits),
+        cmocka_unit_test(test_clears_upper_halves),
         cmocka_unit_test(test_choice),
         cmocka_unit_test(test_transpose),
         cmocka_unit_test(test_handle),
