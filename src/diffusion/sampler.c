@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/json.h"
@@ -201,9 +202,12 @@ static SamplerStep ddim_step(const Sampler *s, int i) {
                          .add_noise = i > 0 && sigma > 0};
 }
 
-// Names the tailors of images at .. at + n - 1; those of the unconditional half have no class.
+// Names the tailors of images at .. at + n - 1; those of the unconditional half have no class. Those that the batch
+// before had are open and packed.
 static KinditStatus open_classes(Sampler *s, const Draw *draw, int at, int n) {
     const int null_label = s->model->dit->config.n_classes, rows = s->halves ? 2 * n : n, all = s->passes * rows;
+    if (at > 0 && n == s->batch && memcmp(draw->labels + at, s->labels, (size_t)n * sizeof *s->labels) == 0)
+        return KINDIT_OK;
     for (int i = 0; i < all; i++) s->labels[i] = i % rows < n ? draw->labels[at + i % rows] : null_label;
     dit_workspace_repack(s->workspace);
     gate_reset(&s->gate);
