@@ -3,7 +3,6 @@
 #include <string.h>
 
 #include "engine/gemm_large.h"
-#include "engine/internal.h"
 #include "engine/tile.h"
 
 static size_t square(int b) {
@@ -25,7 +24,7 @@ enum { WORK_MARGIN = 4096 }; // pieces of an inversion begin at cache lines, at 
 
 size_t cayley_work(int b, int terms) {
     const int matrices = terms == 0 ? 3 : highest(terms) + 4;
-    return (size_t)matrices * scratch_size(square(b)) + WORK_MARGIN;
+    return (size_t)matrices * scratch_size(square(b)) + gemm_large_work(b, b) + WORK_MARGIN;
 }
 
 // Both triangles are visited in tiles, since one of them is passed over column by column.
@@ -83,8 +82,9 @@ static void add_diagonal(int b, float value, float *A) {
     for (int i = 0; i < b; i++) A[i * b + i] += value;
 }
 
-static void product(int threads, int b, const float *A, const float *B, float *C, bool accumulate) {
-    gemm_large(threads, b, b, b, A, b, B, b, C, b, accumulate);
+static void product(int threads, EngineType type, int b, const float *A, const float *B, float *C, bool accumulate,
+                    float *work) {
+    gemm_large(threads, type, b, b, b, A, b, B, b, C, b, accumulate, work);
 }
 
 // ---- exact ---------------------------------------------------------------------------------------------------------
@@ -127,16 +127,16 @@ static void invert(int threads, int n, const float *A, int lda, float *X, int ld
     float *left = scratch_take(&work, (size_t)l * (size_t)h), *right = scratch_take(&work, (size_t)h * (size_t)l);
     float *S = scratch_take(&work, (size_t)l * (size_t)l);
     invert(threads, h, A, lda, X, ldx, work);
-    gemm_large(threads, l, h, h, A21, lda, X, ldx, left, h, false); // -A21 A11^-1
+    gemm_large(threads, ENGINE_F32, l, h, h, A21, lda, X, ldx, left, h, false, work); // -A21 A11^-1
     negate((size_t)l * (size_t)h, left);
     for (int i = 0; i < l; i++) memcpy(S + i * l, A22 + (size_t)i * (size_t)lda, (size_t)l * sizeof *S);
-    gemm_large(threads, l, l, h, left, h, A12, lda, S, l, true);
+    gemm_large(threads, ENGINE_F32, l, l, h, left, h, A12, lda, S, l, true, work);
     invert(threads, l, S, l, X22, ldx, work);
-    gemm_large(threads, h, l, h, X, ldx, A12, lda, right, l, false); // -A11^-1 A12
+    gemm_large(threads, ENGINE_F32, h, l, h, X, ldx, A12, lda, right, l, false, work); // -A11^-1 A12
     negate((size_t)h * (size_t)l, right);
-    gemm_large(threads, h, l, l, right, l, X22, ldx, X12, ldx, false);
-    gemm_large(threads, l, h, l, X22, ldx, left, h, X21, ldx, false);
-    gemm_large(threads, h, h, l, X12, ldx, left, h, X, ldx, true);
+    gemm_large(threads, ENGINE_F32, h, l, l, right, l, X22, ldx, X12, ldx, false, work);
+    gemm_large(threads, ENGINE_F32, l, h, l, X22, ldx, left, h, X21, ldx, false, work);
+    gemm_large(threads, ENGINE_F32, h, h, l, X12, ldx, left, h, X, ldx, true, work);
 }
 
 // (I - Q) M = (2 I - (I + Q)) M = 2 M - I with M = (I + Q)^-1
@@ -148,12 +148,12 @@ static void exact_forward(int threads, int b, const float *q, float *work, float
 }
 
 // dM = -M dQ M, so dL/dQ = -2 M^T dR M^T; here its transpose, -2 M dR^T M.
-static const float *exact_backward(int threads, int b, const float *R, const float *dRt, float *work) {
+static const float *exact_backward(int threads, EngineType type, int b, const float *R, const float *dRt, float *work) {
     float *M = scratch_take(&work, square(b)), *half = scratch_take(&work, square(b));
     float *dQt = scratch_take(&work, square(b));
     scale(threads, b, 0.5F, R, 0.5F, M);
-    product(threads, b, M, dRt, half, false);
-    product(threads, b, half, M, dQt, false);
+    product(threads, type, b, M, dRt, half, false, work);
+    product(threads, type, b, half, M, dQt, false, work);
     scale(threads, b, -2, dQt, 0, dQt);
     return dQt;
 }
@@ -162,13 +162,14 @@ static const float *exact_backward(int threads, int b, const float *R, const flo
 // By Horner's rule: H_p = c_p I, H_k = c_k I + Q H_(k+1), R = H_0.
 
 // H[k] is H_(k+1), for k from 0 to p - 1.
-static void horner(int threads, int b, int terms, const float *Q, float *const *H, float *R) {
+static void horner(int threads, EngineType type, int b, int terms, const float *Q, float *const *H, float *R,
+                   float *work) {
     const int p = highest(terms);
     memset(H[p - 1], 0, square(b) * sizeof(float));
     add_diagonal(b, coefficient(terms, p), H[p - 1]);
     for (int k = p - 1; k >= 0; k--) {
         float *to = k > 0 ? H[k - 1] : R;
-        product(threads, b, Q, H[k], to, false);
+        product(threads, type, b, Q, H[k], to, false, work);
         add_diagonal(b, coefficient(terms, k), to);
     }
 }
@@ -182,22 +183,23 @@ static void series_forward(int threads, int b, int terms, const float *q, float 
     float *Q, *H[CAYLEY_MOST_TERMS] = {NULL};
     take_series(b, terms, &work, &Q, H);
     fill_skew(threads, b, q, 0, Q);
-    horner(threads, b, terms, Q, H, R);
+    horner(threads, ENGINE_F32, b, terms, Q, H, R, work);
 }
 
 // With S_k = (dL/dH_k)^T: S_0 = dR^T, S_(k+1) = S_k Q, and (dL/dQ)^T = sum of H_(k+1) S_k.
-static const float *series_backward(int threads, int b, int terms, const float *q, const float *dRt, float *work) {
+static const float *series_backward(int threads, EngineType type, int b, int terms, const float *q, const float *dRt,
+                                    float *work) {
     float *Q, *H[CAYLEY_MOST_TERMS] = {NULL};
     take_series(b, terms, &work, &Q, H);
     float *dQt = scratch_take(&work, square(b)), *S = scratch_take(&work, square(b));
     float *next = scratch_take(&work, square(b));
     fill_skew(threads, b, q, 0, Q);
-    horner(threads, b, terms, Q, H, S); // R itself is not needed
+    horner(threads, type, b, terms, Q, H, S, work); // R itself is not needed
     for (int k = 0; k < highest(terms); k++) {
         const float *at = k == 0 ? dRt : S;
-        product(threads, b, H[k], at, dQt, k > 0);
+        product(threads, type, b, H[k], at, dQt, k > 0, work);
         if (k + 1 == highest(terms)) break;
-        product(threads, b, at, Q, next, false);
+        product(threads, type, b, at, Q, next, false, work);
         float *swap = S;
         S = next;
         next = swap;
@@ -215,9 +217,9 @@ void cayley_forward(int threads, int b, int terms, const float *q, float *work, 
     }
 }
 
-void cayley_backward(int threads, int b, int terms, const float *q, const float *R, const float *dRt, float *work,
-                     float *dq) {
-    const float *dQt =
-        terms == 0 ? exact_backward(threads, b, R, dRt, work) : series_backward(threads, b, terms, q, dRt, work);
+void cayley_backward(int threads, EngineType type, int b, int terms, const float *q, const float *R, const float *dRt,
+                     float *work, float *dq) {
+    const float *dQt = terms == 0 ? exact_backward(threads, type, b, R, dRt, work)
+                                  : series_backward(threads, type, b, terms, q, dRt, work);
     add_skew(threads, b, dQt, dq);
 }

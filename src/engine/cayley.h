@@ -9,7 +9,7 @@
 #ifndef ENGINE_CAYLEY_H
 #define ENGINE_CAYLEY_H
 
-#include <stddef.h>
+#include "engine/engine.h"
 
 enum { CAYLEY_MOST_TERMS = 64 };
 
@@ -19,8 +19,8 @@ static inline size_t cayley_numbers(int b) { // of q
 size_t cayley_work(int b, int terms);
 // R (b, b).
 void cayley_forward(int threads, int b, int terms, const float *q, float *work, float *R);
-// dq += the gradient, given R and dR^T (b, b).
-void cayley_backward(int threads, int b, int terms, const float *q, const float *R, const float *dRt, float *work,
-                     float *dq);
+// dq += the gradient, given R and dR^T (b, b). type: what its products are rounded to.
+void cayley_backward(int threads, EngineType type, int b, int terms, const float *q, const float *R, const float *dRt,
+                     float *work, float *dq);
 
 #endif

@@ -162,14 +162,20 @@ void engine_hadamard_backward(Engine *engine, const HadamardShape *shape, const 
                               const float *products, const float *G, const HadamardGradients *d);
 
 // OFT. Each of the `blocks` equal pieces of a row is multiplied by its own rotation, of Cayley's transform of the skew
-// matrix whose upper triangle is in q (engine/cayley.h, `terms` too): y (n, m) = x diag(R_1, R_2, ...). Forward there
-// is what multiplies x where y would be multiplied by W (m2, m): out (m2, m) = W diag(R_1, R_2, ...)^T. dx: or none;
-// dq: or NULL.
-size_t engine_rotate_scratch(int n, int m, int blocks, int terms);
-void engine_rotate_form(Engine *engine, int m2, int m, int blocks, int terms, const float *q, const float *W,
+// matrix whose upper triangle is in q (engine/cayley.h, `terms` too): y (n, m) = x diag(R_1, R_2, ...). First R
+// (blocks, b, b) of q. Forward is what multiplies x where y would be multiplied by W (m2, m): out (m2, m) = W diag(R_1,
+// ...)^T. type: of x; what products are rounded to.
+size_t engine_rotate_scratch(int n, int m2, int m, int blocks, int terms);
+void engine_rotate_build(Engine *engine, int m, int blocks, int terms, const float *q, float *R);
+void engine_rotate_form(Engine *engine, int m2, int m, int blocks, const float *R, const float *W, EngineType type,
                         float *out);
-void engine_rotate_backward(Engine *engine, int n, int m, int blocks, int terms, const float *q, Activation x,
-                            Activation dy, Activation dx, bool accumulate, float *dq);
+// dq += the gradient, where blocks are wide from G (m2, m), the gradient of `out` ...
+enum { ENGINE_ROTATE_NARROW = 256 }; // the widest that are not
+void engine_rotate_backward(Engine *engine, int m2, int m, int blocks, int terms, const float *q, const float *R,
+                            const float *W, const float *G, EngineType type, float *dq);
+// ... and where they are narrow from dy (n, m), the gradient of y, with dx; dx: or none; dq: or NULL.
+void engine_rotate_rows_backward(Engine *engine, int n, int m, int blocks, int terms, const float *q, const float *R,
+                                 Activation x, Activation dy, Activation dx, bool accumulate, float *dq);
 
 // SVDiff. sigma (n) = relu(s + d); dd += dsigma where s + d is more than 0.
 void engine_shift_forward(Engine *engine, int n, const float *s, const float *d, float *sigma);

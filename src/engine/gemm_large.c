@@ -1,56 +1,55 @@
 #include "engine/gemm_large.h"
 
-#include <string.h>
-
-#include "engine/internal.h"
-#include "engine/tile.h"
+#include "engine/panel.h"
 
 enum {
-    ROWS = 128,      // of A in a kernel's call
-    BAND = 512,      // rows of C in a work item: a strip of B is copied once for them
-    DEPTH = 256,     // rows of B in a copy
-    ALONE = 1 << 20, // multiply-adds that are done before other threads would be awake
-    STRIP = 96,      // columns of B in a copy, in panels ...
-    PANEL = 32       // ... so wide
+    STRIP = 384,    // columns of C in a work item
+    ALONE = 1 << 20 // multiply-adds that are done before other threads would be awake
 };
 
-// to: panels (depth, PANEL) of a strip of B, the last one narrower.
-static void copy_strip(int depth, int width, const float *B, int ldb, float *to) {
-    for (int j = 0; j < width; j += PANEL) {
-        const int columns = tile_min(PANEL, width - j);
-        for (int i = 0; i < depth; i++) {
-            memcpy(to, B + (size_t)i * (size_t)ldb + j, (size_t)columns * sizeof *to);
-            to += columns;
+// C (rows, width) = [C +] A B for whole panels of B. Rows that lie a power of two apart would fight over the same
+// places of a cache, so those of A and C are copied.
+static void multiply_tile(PanelForm form, int rows, int width, int k, const float *A, int lda, const float *panels,
+                          float *C, int ldc, bool accumulate) {
+    _Alignas(64) float loaded[PANEL_BUFFER], sums[PANEL_ROWS * STRIP];
+    if (accumulate) rows_load(rows, width, activation_f32(C), ldc, sums, width);
+    for (int first = 0; first < k; first += PANEL_DEPTH) {
+        const int depth = tile_min(PANEL_DEPTH, k - first);
+        const Activation from = activation_f32(A + first);
+        Operand a = {.rows = loaded, .ld = depth, .form = form};
+        if (form == PANEL_BF16) {
+            a = operand_read(form, rows, depth, from, lda, loaded);
+        } else {
+            rows_load(rows, depth, from, lda, loaded, depth);
         }
+        panel_multiply(rows, depth, width, a, panels, k, first, PANEL_WIDTH, sums, width, accumulate || first > 0);
     }
+    rows_store(rows, width, sums, width, activation_f32(C), ldc, false);
 }
 
-static void multiply_strip(int m, int width, int k, const float *A, int lda, const float *B, int ldb, float *C, int ldc,
-                           bool accumulate) {
-    _Alignas(64) float strip[DEPTH * STRIP];
-    for (int first = 0; first < k; first += DEPTH) {
-        const int depth = tile_min(DEPTH, k - first);
-        copy_strip(depth, width, B + (size_t)first * (size_t)ldb, ldb, strip);
-        for (int i = 0; i < m; i += ROWS) {
-            for (int j = 0; j < width; j += PANEL) {
-                const int columns = tile_min(PANEL, width - j);
-                gemm_tile(GEMM_NN, tile_min(ROWS, m - i), columns, depth, A + (size_t)i * (size_t)lda + first, lda,
-                          strip + (size_t)j * (size_t)depth, columns, C + (size_t)i * (size_t)ldc + j, ldc,
-                          accumulate || first > 0);
+size_t gemm_large_work(int n, int k) {
+    return panel_size(k, n);
+}
+
+void gemm_large(int threads, EngineType type, int m, int n, int k, const float *A, int lda, const float *B, int ldb,
+                float *C, int ldc, bool accumulate, float *work) {
+    const PanelForm form = panel_form(type, NULL);
+    const int strip = tile_even(n, STRIP, PANEL_WIDTH);
+    const bool small = (double)m * n * k < ALONE;
+#pragma omp parallel num_threads(threads) if (!small)
+    {
+        if (form == PANEL_BF16) amx_begin();
+#pragma omp for schedule(static)
+        for (int j = 0; j < n; j += PANEL_WIDTH) {
+            panel_set(form, k, B + j, ldb, NULL, panel_at(form, work, k, j), tile_min(PANEL_WIDTH, n - j));
+        }
+#pragma omp for collapse(2) schedule(static)
+        for (int i = 0; i < m; i += PANEL_ROWS) {
+            for (int j = 0; j < n; j += strip) {
+                multiply_tile(form, tile_min(PANEL_ROWS, m - i), tile_min(strip, n - j), k, A + (size_t)i * (size_t)lda,
+                              lda, panel_at(form, work, k, j), C + (size_t)i * (size_t)ldc + j, ldc, accumulate);
             }
         }
-    }
-}
-
-void gemm_large(int threads, int m, int n, int k, const float *A, int lda, const float *B, int ldb, float *C, int ldc,
-                bool accumulate) {
-    const int band = tile_even(m, BAND, ROWS);
-    const bool small = (double)m * n * k < ALONE;
-#pragma omp parallel for collapse(2) num_threads(threads) schedule(static) if (!small)
-    for (int i = 0; i < m; i += band) {
-        for (int j = 0; j < n; j += STRIP) {
-            multiply_strip(tile_min(band, m - i), tile_min(STRIP, n - j), k, A + (size_t)i * (size_t)lda, lda, B + j,
-                           ldb, C + (size_t)i * (size_t)ldc + j, ldc, accumulate);
-        }
+        if (form == PANEL_BF16) amx_end();
     }
 }

@@ -62,18 +62,20 @@ void panel_set_rows(PanelForm form, int k, int i, const float *const rows[PANEL_
     }
 }
 
+void panel_set(PanelForm form, int k, const float *B, int stride, const float *scales, float *panel, int width) {
+    for (int i = 0; i < panel_depth(form, k); i += PANEL_QUAD) {
+        const float *rows[PANEL_QUAD] = {NULL};
+        for (int l = i; l < tile_min(k, i + PANEL_QUAD); l++) rows[l - i] = B + (size_t)l * (size_t)stride;
+        panel_set_rows(form, k, i, rows, scales ? scales + i : NULL, panel, width);
+    }
+}
+
 void panel_pack(Engine *engine, PanelForm form, int k, int m, int width, const float *B, int stride,
                 const float *scales, float *panels) {
 #pragma omp parallel for num_threads(engine->threads) schedule(static)
     for (int j = 0; j < tile_count(m, width); j++) {
-        float *panel = panel_at(form, panels, k, j * width);
-        for (int i = 0; i < panel_depth(form, k); i += PANEL_QUAD) {
-            const float *rows[PANEL_QUAD] = {NULL};
-            for (int l = i; l < tile_min(k, i + PANEL_QUAD); l++) {
-                rows[l - i] = B + (size_t)l * (size_t)stride + (size_t)j * (size_t)width;
-            }
-            panel_set_rows(form, k, i, rows, scales ? scales + i : NULL, panel, tile_extent(m, width, j));
-        }
+        panel_set(form, k, B + (size_t)j * (size_t)width, stride, scales, panel_at(form, panels, k, j * width),
+                  tile_extent(m, width, j));
     }
 }
 

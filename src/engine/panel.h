@@ -63,6 +63,8 @@ void panel_pack_transposed(Engine *engine, PanelForm form, int k, int m, int wid
 // from rows of Bt ...
 void panel_set_columns(PanelForm form, int k, int column, int columns, const float *Bt, int stride, float *panel,
                        int width);
+// ... all rows of one, from B (k, width) ...
+void panel_set(PanelForm form, int k, const float *B, int stride, const float *scales, float *panel, int width);
 // ... and PANEL_QUAD rows from row i on (a multiple) of one that has k; NULL: zeros where there is padding, else
 // nothing. scales: of these rows as integers.
 enum { PANEL_QUAD = 4 };

@@ -1,13 +1,16 @@
 // Block-diagonal rotations of rows, y_i = x_i R_i for each of the `blocks` pieces of a row, with R_i from Cayley's
 // transform. What comes after is a frozen matrix W: y W^T = x (W R^T)^T, so that forward rotates W, once a pass, and
-// not the rows of x. Backward: dx_i = dy_i R_i^T, dR_i = x_i^T dy_i summed over the rows.
+// not the rows of x. Backward, of the gradient dz of what W leaves:
+//
+//     narrow blocks   dy = dz W, then dx_i = dy_i R_i^T and dR_i = x_i^T dy_i, summed over the rows
+//     wide ones       dx = dz (W R^T), and dR_i = (x_i^T dz) W_i: matrices are multiplied, not rows, by b columns
 #include <string.h>
 
 #include "engine/cayley.h"
+#include "engine/gemm_large.h"
 #include "engine/panel.h"
-#include "engine/reduce.h"
 
-enum { COLUMNS = 256 }; // of a tile
+enum { COLUMNS = ENGINE_ROTATE_NARROW }; // of a tile
 
 typedef struct Rotation {
     int n, m, b;
@@ -72,34 +75,14 @@ static void rotate(Engine *engine, const Rotation *r) {
     }
 }
 
-// Blocks are shared out, or the products of each.
-static int threads_within(const Engine *engine, int blocks) {
-    return blocks < engine->threads ? engine->threads : 1;
-}
-
-// R (blocks, b, b)
-static void build(Engine *engine, int b, int blocks, int terms, const float *q, float *work, float *R) {
-    const int within = threads_within(engine, blocks);
-#pragma omp parallel for num_threads(engine->threads) schedule(static) if (within == 1)
-    for (int i = 0; i < blocks; i++) {
-        cayley_forward(within, b, terms, q + (size_t)i * cayley_numbers(b), work + (size_t)i * cayley_work(b, terms),
-                       R + (size_t)i * (size_t)b * (size_t)b);
-    }
-}
-
 // ---- sums of dy_i^T x_i --------------------------------------------------------------------------------------------
-
-static bool is_small(int b) { // a rotation's sums stay in cache
-    return b <= COLUMNS;
-}
 
 static int part_rows(int n, int m, int b) {
     return tile_part(n, (size_t)m * (size_t)b, PANEL_ROWS);
 }
 
 static size_t sums_scratch(int n, int m, int b) {
-    const size_t parts = (size_t)tile_count(n, part_rows(n, m, b));
-    return is_small(b) ? parts * scratch_size((size_t)m * (size_t)b) : reduce_scratch(n, b, b, 0, 0);
+    return (size_t)tile_count(n, part_rows(n, m, b)) * scratch_size((size_t)m * (size_t)b);
 }
 
 // Of a tile of rows.
@@ -114,7 +97,7 @@ static void add_tile(const Rotation *r, Activation x, int row, int rows, int blo
     }
 }
 
-// Small rotations: a tile is rotated and summed while it is in cache. dRt (blocks, b, b): overwritten, or NULL.
+// A tile is rotated and summed while it is in cache. dRt (blocks, b, b): overwritten, or NULL.
 static void rotate_and_sum(Engine *engine, const Rotation *r, Activation x, float *dRt, float *scratch) {
     const int part = part_rows(r->n, r->m, r->b), parts = tile_count(r->n, part);
     const size_t all = (size_t)r->m * (size_t)r->b, one = (size_t)r->b * (size_t)r->b, size = scratch_size(all);
@@ -142,70 +125,65 @@ static void rotate_and_sum(Engine *engine, const Rotation *r, Activation x, floa
     }
 }
 
-static void sum_large(Engine *engine, const Rotation *r, Activation x, float *dRt, float *scratch) {
-    memset(dRt, 0, (size_t)r->m * (size_t)r->b * sizeof *dRt);
-    for (int i = 0; i < blocks_of(r); i++) {
-        const size_t at = (size_t)i * (size_t)r->b;
-        const Reduction sum = {.n = r->n,
-                               .p = r->b,
-                               .q = r->b,
-                               .L = activation_at(r->from, at),
-                               .ldl = r->m,
-                               .X = activation_at(x, at),
-                               .ldx = r->m,
-                               .G = dRt + at * (size_t)r->b};
-        reduce(engine, 1, &sum, scratch);
-    }
-}
-
 // ---- calls ---------------------------------------------------------------------------------------------------------
 
 static size_t panels_size(int m, int b) {
     return scratch_size((size_t)(m / b) * panel_size(b, b));
 }
 
-size_t engine_rotate_scratch(int n, int m, int blocks, int terms) {
-    const int b = m / blocks;
-    const size_t work = (size_t)blocks * cayley_work(b, terms);
-    return 2 * scratch_size((size_t)m * (size_t)b) + panels_size(m, b) + scratch_larger(sums_scratch(n, m, b), work);
+static bool is_wide(int b) {
+    return b > ENGINE_ROTATE_NARROW;
 }
 
-void engine_rotate_form(Engine *engine, int m2, int m, int blocks, int terms, const float *q, const float *W,
+size_t engine_rotate_scratch(int n, int m2, int m, int blocks, int terms) {
+    const int b = m / blocks;
+    const size_t panels = panels_size(m, b), work = cayley_work(b, terms);
+    if (is_wide(b))
+        return scratch_larger(panels, scratch_size((size_t)b * (size_t)b) + scratch_size((size_t)b * (size_t)m2) +
+                                          scratch_larger(work, gemm_large_work(b, m2)));
+    return scratch_size((size_t)m * (size_t)b) + panels + scratch_larger(sums_scratch(n, m, b), (size_t)blocks * work);
+}
+
+// Narrow blocks are shared out, of wide ones the products.
+void engine_rotate_build(Engine *engine, int m, int blocks, int terms, const float *q, float *R) {
+    engine_profile_begin(engine);
+    const int b = m / blocks;
+    const size_t numbers = cayley_numbers(b), all = (size_t)b * (size_t)b, work = cayley_work(b, terms);
+    for (int i = 0; i < blocks && is_wide(b); i++) {
+        cayley_forward(engine->threads, b, terms, q + (size_t)i * numbers, engine->scratch, R + (size_t)i * all);
+    }
+    if (!is_wide(b)) {
+#pragma omp parallel for num_threads(engine->threads) schedule(static)
+        for (int i = 0; i < blocks; i++) {
+            cayley_forward(1, b, terms, q + (size_t)i * numbers, engine->scratch + (size_t)i * work,
+                           R + (size_t)i * all);
+        }
+    }
+    engine_profile_end(engine, KERNEL_ADAPTER, 2.0 * m * b * b, 12.0 * m * b);
+}
+
+void engine_rotate_form(Engine *engine, int m2, int m, int blocks, const float *R, const float *W, EngineType type,
                         float *out) {
     engine_profile_begin(engine);
     const int b = m / blocks;
-    float *scratch = engine->scratch, *R = scratch_take(&scratch, (size_t)m * (size_t)b);
     const Rotation r = {.n = m2,
                         .m = m,
                         .b = b,
                         .from = activation_f32(W),
                         .to = activation_f32(out),
-                        .panels = scratch_take(&scratch, panels_size(m, b)),
-                        .form = PANEL_F32};
-    build(engine, b, blocks, terms, q, scratch, R);
+                        .panels = engine->scratch,
+                        .form = panel_form(type, NULL)};
     pack(engine, &r, R);
     rotate(engine, &r);
     engine_profile_end(engine, KERNEL_ADAPTER, 2.0 * m2 * m * b, 8.0 * m2 * m);
 }
 
-// dq from dR_i^T (blocks, b, b).
-static void add_gradients(Engine *engine, int b, int blocks, int terms, const float *q, const float *R,
-                          const float *dRt, float *work, float *dq) {
-    const int within = threads_within(engine, blocks);
-#pragma omp parallel for num_threads(engine->threads) schedule(static) if (within == 1)
-    for (int i = 0; i < blocks; i++) {
-        const size_t at = (size_t)i * (size_t)b * (size_t)b, numbers = (size_t)i * cayley_numbers(b);
-        cayley_backward(within, b, terms, q + numbers, R + at, dRt + at, work + (size_t)i * cayley_work(b, terms),
-                        dq + numbers);
-    }
-}
-
-void engine_rotate_backward(Engine *engine, int n, int m, int blocks, int terms, const float *q, Activation x,
-                            Activation dy, Activation dx, bool accumulate, float *dq) {
+void engine_rotate_rows_backward(Engine *engine, int n, int m, int blocks, int terms, const float *q, const float *R,
+                                 Activation x, Activation dy, Activation dx, bool accumulate, float *dq) {
     engine_profile_begin(engine);
     const int b = m / blocks;
-    const size_t all = (size_t)m * (size_t)b;
-    float *scratch = engine->scratch, *R = scratch_take(&scratch, all), *dRt = scratch_take(&scratch, all);
+    const size_t numbers = cayley_numbers(b), all = (size_t)b * (size_t)b, work = cayley_work(b, terms);
+    float *scratch = engine->scratch, *dRt = scratch_take(&scratch, (size_t)blocks * all);
     const Rotation r = {.n = n,
                         .m = m,
                         .b = b,
@@ -215,14 +193,36 @@ void engine_rotate_backward(Engine *engine, int n, int m, int blocks, int terms,
                         .form = panel_form(dy.type, NULL),
                         .slope = x,
                         .accumulate = accumulate};
-    build(engine, b, blocks, terms, q, scratch, R);
     pack(engine, &r, R);
-    if (is_small(b)) {
-        rotate_and_sum(engine, &r, x, dq ? dRt : NULL, scratch);
-    } else {
-        if (dx.data) rotate(engine, &r);
-        if (dq) sum_large(engine, &r, x, dRt, scratch);
+    rotate_and_sum(engine, &r, x, dq ? dRt : NULL, scratch);
+#pragma omp parallel for num_threads(engine->threads) schedule(static)
+    for (int i = 0; i < (dq ? blocks : 0); i++) {
+        cayley_backward(1, ENGINE_F32, b, terms, q + (size_t)i * numbers, R + (size_t)i * all, dRt + (size_t)i * all,
+                        scratch + (size_t)i * work, dq + (size_t)i * numbers);
     }
-    if (dq) add_gradients(engine, b, blocks, terms, q, R, dRt, scratch, dq);
     engine_profile_end(engine, KERNEL_ADAPTER, 2.0 * n * m * b * ((dx.data != NULL) + (dq != NULL)), 12.0 * n * m);
+}
+
+// to (b, m2) = the transpose of a block's columns of W (m2, m).
+static void turn_columns(Engine *engine, int m2, int m, int b, const float *W, float *to) {
+#pragma omp parallel for num_threads(engine->threads) schedule(static)
+    for (int j = 0; j < b; j += PANEL_WIDTH) {
+        gemm_transpose(m2, tile_min(PANEL_WIDTH, b - j), W + j, m, to + (size_t)j * (size_t)m2, m2);
+    }
+}
+
+void engine_rotate_backward(Engine *engine, int m2, int m, int blocks, int terms, const float *q, const float *R,
+                            const float *W, const float *G, EngineType type, float *dq) {
+    engine_profile_begin(engine);
+    const int b = m / blocks, threads = engine->threads;
+    const size_t numbers = cayley_numbers(b), all = (size_t)b * (size_t)b;
+    float *scratch = engine->scratch, *dRt = scratch_take(&scratch, all);
+    float *turned = scratch_take(&scratch, (size_t)b * (size_t)m2);
+    for (int i = 0; i < blocks; i++) {
+        turn_columns(engine, m2, m, b, W + (size_t)i * (size_t)b, turned);
+        gemm_large(threads, type, b, b, m2, turned, m2, G + (size_t)i * (size_t)b, m, dRt, b, false, scratch);
+        cayley_backward(threads, type, b, terms, q + (size_t)i * numbers, R + (size_t)i * all, dRt, scratch,
+                        dq + (size_t)i * numbers);
+    }
+    engine_profile_end(engine, KERNEL_ADAPTER, 2.0 * m * b * (m2 + 2.0 * b), 8.0 * m2 * m);
 }

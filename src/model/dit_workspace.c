@@ -28,7 +28,8 @@ static Activation plan_activation(Plan *plan, EngineType type, size_t n) {
 
 static Activation plan_saved(Plan *plan, DitMode mode, EngineType type, const Linear *linear, size_t B) {
     if (!linear->kind || !mode.training) return (Activation){0};
-    return plan_activation(plan, type, B * (size_t)linear->rows * (size_t)linear->kind->saved(linear));
+    const size_t kept = linear->kind->kept ? linear->kind->kept(linear) : 0;
+    return (Activation){.data = plan_take(plan, linear_saved_floats(linear, (int)B, type) + kept), .type = type};
 }
 
 // Samples whose conditioning is computed at once.

@@ -40,6 +40,8 @@ typedef struct LinearKind {
     void (*init)(const Linear *linear, uint64_t seed, int class_index, float *vector);
     // Elements per row that forward leaves in `saved` for backward.
     int (*saved)(const Linear *linear);
+    // Floats that it leaves there besides, of what it made of its weights; NULL: none.
+    size_t (*kept)(const Linear *linear);
     // Floats of engine scratch for forward or backward, whichever needs more.
     size_t (*scratch)(const Linear *linear, int n_samples, int n_slots);
     // Floats of engine memory besides, in which one forward or backward works; NULL: none.
@@ -72,6 +74,12 @@ enum { OFT_R = LINEAR_ADAPTER };
 enum { SVDIFF_SHIFT = LINEAR_ADAPTER };
 
 extern const LinearKind linear_dense, linear_factored, linear_lora, linear_dora, linear_loha, linear_oft, linear_svdiff;
+
+// Floats that the rows in `saved` take: whole cache lines, and behind them is what is kept besides.
+static inline size_t linear_saved_floats(const Linear *linear, int n_samples, EngineType type) {
+    const size_t n = (size_t)n_samples * (size_t)linear->rows * (size_t)linear->kind->saved(linear);
+    return (engine_type_floats(type, n) + 15) / 16 * 16;
+}
 
 // W (m2, m1) += sum over k of s_k v_k u_k^T of n components: u (n, m1), s (n), v (n, m2). Host memory.
 void linear_add_components(const Linear *linear, int n, const float *u, const float *s, const float *v, double *W);

@@ -40,3 +40,7 @@ int adapter_saved_of_base(const Linear *linear) {
 Activation adapter_saved(const Linear *linear, int n_samples, Activation saved) {
     return activation_at(saved, (size_t)n_samples * (size_t)linear->rows * (size_t)linear->base->saved(linear));
 }
+
+float *adapter_kept(const Linear *linear, int n_samples, Activation saved) {
+    return (float *)saved.data + linear_saved_floats(linear, n_samples, saved.type);
+}

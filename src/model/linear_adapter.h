@@ -19,5 +19,7 @@ size_t adapter_pack(const Linear *linear, int n_slots);
 int adapter_saved_of_base(const Linear *linear);
 // Of what a linear saves for backward (linear.h) the adapter's part, which lies behind the base's.
 Activation adapter_saved(const Linear *linear, int n_samples, Activation saved);
+// ... and what it keeps besides; saved: not none.
+float *adapter_kept(const Linear *linear, int n_samples, Activation saved);
 
 #endif

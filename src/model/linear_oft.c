@@ -21,37 +21,76 @@ static void oft_init(const Linear *linear, uint64_t seed, int class_index, float
 static size_t oft_scratch(const Linear *linear, int n_samples, int n_slots) {
     const AdapterConfig *adapter = linear->adapter;
     const size_t base = adapter_scratch(linear, n_samples, n_slots),
-                 own = engine_rotate_scratch(n_samples * linear->rows, linear->m1, adapter->blocks,
+                 own = engine_rotate_scratch(n_samples * linear->rows, linear->m2, linear->m1, adapter->blocks,
                                              adapter->cayley_terms);
     return base > own ? base : own;
 }
 
-static size_t oft_work(const Linear *linear, int n_samples) { // the rotated matrix, or the rotated input's gradient
-    const size_t rows = (size_t)n_samples * (size_t)linear->rows, m2 = (size_t)linear->m2;
-    return (rows > m2 ? rows : m2) * (size_t)linear->m1;
+static bool is_wide(const Linear *linear) {
+    return oft_block(linear) > ENGINE_ROTATE_NARROW;
+}
+
+static size_t oft_kept(const Linear *linear) { // the rotations
+    return (size_t)linear->m1 * (size_t)oft_block(linear);
+}
+
+// The rotated matrix, then its gradient; or the rotated input's; where nothing is kept, the rotations.
+static size_t oft_work(const Linear *linear, int n_samples) {
+    const size_t rows = (size_t)n_samples * (size_t)linear->rows, m1 = (size_t)linear->m1, m2 = (size_t)linear->m2;
+    const size_t backward = is_wide(linear) ? 2 * m2 * m1 : rows * m1, forward = m2 * m1 + oft_kept(linear);
+    return backward > forward ? backward : forward;
+}
+
+static void form(const Linear *linear, Engine *engine, const float *shared, const float *R, EngineType type,
+                 float *rotated) {
+    engine_rotate_form(engine, linear->m2, linear->m1, linear->adapter->blocks, R,
+                       adapter_tensor(linear, DENSE_WEIGHT, shared), type, rotated);
 }
 
 static void oft_forward(const Linear *linear, Engine *engine, const Gate *gate, const float *shared, Activation x,
                         Activation saved, float *work, Activation y, EnginePack *pack) {
     const AdapterConfig *adapter = linear->adapter;
-    (void)saved;
-    if (!pack || !pack->ready) // else the pack holds the matrix
-        engine_rotate_form(engine, linear->m2, linear->m1, adapter->blocks, adapter->cayley_terms,
-                           adapter_tensor(linear, OFT_R, shared), adapter_tensor(linear, DENSE_WEIGHT, shared), work);
+    float *R =
+        saved.data ? adapter_kept(linear, gate->n_samples, saved) : work + (size_t)linear->m1 * (size_t)linear->m2;
+    if (!pack || !pack->ready) { // else the pack holds the matrix
+        engine_rotate_build(engine, linear->m1, adapter->blocks, adapter->cayley_terms,
+                            adapter_tensor(linear, OFT_R, shared), R);
+        form(linear, engine, shared, R, x.type, work);
+    }
     engine_linear_forward(engine, gate->n_samples * linear->rows, linear->m1, linear->m2, x, work,
                           adapter_tensor(linear, DENSE_BIAS, shared), y, pack);
 }
 
-// The base is frozen: its gradient by what it reads does not ask for what it read.
+// By the rotated matrix and its gradient, which are smaller than a wide rotation's.
+static void wide_backward(const Linear *linear, Engine *engine, const Gate *gate, const float *shared, const float *R,
+                          Activation x, float *work, Activation dy, Activation dx, bool accumulate, float *dq) {
+    const size_t size = (size_t)linear->m1 * (size_t)linear->m2;
+    float *rotated = work, *gradient = dq ? work + size : NULL;
+    form(linear, engine, shared, R, dy.type, rotated);
+    if (gradient) engine_zero(engine, gradient, size);
+    engine_linear_backward(engine, gate->n_samples * linear->rows, linear->m1, linear->m2, x, rotated, dy, dx,
+                           accumulate, gradient, NULL);
+    if (!gradient) return;
+    engine_rotate_backward(engine, linear->m2, linear->m1, linear->adapter->blocks, linear->adapter->cayley_terms,
+                           adapter_tensor(linear, OFT_R, shared), R, adapter_tensor(linear, DENSE_WEIGHT, shared),
+                           gradient, dy.type, dq);
+}
+
 static void oft_backward(const Linear *linear, Engine *engine, const Gate *gate, const float *shared, Activation x,
                          Activation y, Activation saved, float *work, Activation dy, Activation dx, bool accumulate,
                          float *dshared) {
-
+    const float *R = adapter_kept(linear, gate->n_samples, saved);
+    float *dq = adapter_gradient(linear, OFT_R, dshared);
+    if (is_wide(linear)) {
+        wide_backward(linear, engine, gate, shared, R, x, work, dy, dx, accumulate, dq);
+        return;
+    }
+    // The base is frozen: its gradient by what it reads does not ask for what it read.
     const Activation drotated = {.data = work, .type = dy.type};
     linear->base->backward(linear, engine, gate, shared, (Activation){0}, y, saved, NULL, dy, drotated, false, NULL);
-    engine_rotate_backward(engine, gate->n_samples * linear->rows, linear->m1, linear->adapter->blocks,
-                           linear->adapter->cayley_terms, adapter_tensor(linear, OFT_R, shared), x, drotated, dx,
-                           accumulate, adapter_gradient(linear, OFT_R, dshared));
+    engine_rotate_rows_backward(engine, gate->n_samples * linear->rows, linear->m1, linear->adapter->blocks,
+                                linear->adapter->cayley_terms, adapter_tensor(linear, OFT_R, shared), R, x, drotated,
+                                dx, accumulate, dq);
 }
 
 static double oft_flops(const Linear *linear, double tailor_components) {
@@ -101,6 +140,7 @@ const LinearKind linear_oft = {
     .declare = oft_declare,
     .init = oft_init,
     .saved = adapter_saved_of_base,
+    .kept = oft_kept,
     .scratch = oft_scratch,
     .work = oft_work,
     .pack = adapter_pack,

@@ -350,32 +350,42 @@ static void rotate(const Operation *op, double *y) {
     free(x);
 }
 
+// Through the rotated matrix and its gradient where rotations are wide, else through the rotated rows, as linear_oft.c
+// does.
 static void call_rotate(Operation *op, Engine *engine) {
-    Activation x = activation_f32(op->in[ROTATE_X].f), dy = activation_f32(op->dy.f);
+    const int n = op->n, m1 = op->m1, m2 = op->m2;
+    const Activation x = {.data = op->in[ROTATE_X].f, .gelu = op->gelu}, dy = activation_f32(op->dy.f);
+    const Activation dx = activation_f32(op->grad[ROTATE_X].f), none = {0};
     const float *q = op->in[ROTATE_Q].f, *W = op->in[ROTATE_W].f;
-    float *rotated, *drotated;
-    x.gelu = op->gelu;
+    float *R, *rotated, *drotated, *dq = op->grad[ROTATE_Q].f;
+    assert_int_equal(engine_alloc(engine, (size_t)m1 * (size_t)(m1 / op->r), &R), KINDIT_OK);
     assert_int_equal(engine_alloc(engine, op->in[ROTATE_W].n, &rotated), KINDIT_OK);
-    assert_int_equal(engine_alloc(engine, op->in[ROTATE_X].n, &drotated), KINDIT_OK);
-    engine_rotate_form(engine, op->m2, op->m1, op->r, op->terms, q, W, rotated);
-    engine_linear_forward(engine, op->n, op->m1, op->m2, x, rotated, NULL, activation_f32(op->y.f), NULL);
-    engine_linear_backward(engine, op->n, op->m1, op->m2, (Activation){0}, W, dy, activation_f32(drotated), false, NULL,
-                           NULL);
-    engine_rotate_backward(engine, op->n, op->m1, op->r, op->terms, q, x, activation_f32(drotated),
-                           activation_f32(op->grad[ROTATE_X].f), true, op->grad[ROTATE_Q].f);
+    assert_int_equal(engine_alloc(engine, op->in[ROTATE_X].n + op->in[ROTATE_W].n, &drotated), KINDIT_OK);
+    engine_rotate_build(engine, m1, op->r, op->terms, q, R);
+    engine_rotate_form(engine, m2, m1, op->r, R, W, ENGINE_F32, rotated);
+    engine_linear_forward(engine, n, m1, m2, x, rotated, NULL, activation_f32(op->y.f), NULL);
+    if (m1 / op->r > ENGINE_ROTATE_NARROW) {
+        engine_linear_backward(engine, n, m1, m2, x, rotated, dy, dx, true, drotated, NULL);
+        engine_rotate_backward(engine, m2, m1, op->r, op->terms, q, R, W, drotated, ENGINE_F32, dq);
+    } else {
+        engine_linear_backward(engine, n, m1, m2, none, W, dy, activation_f32(drotated), false, NULL, NULL);
+        engine_rotate_rows_backward(engine, n, m1, op->r, op->terms, q, R, x, activation_f32(drotated), dx, true, dq);
+    }
     engine_free(engine, &drotated);
     engine_free(engine, &rotated);
+    engine_free(engine, &R);
 }
 
 static size_t rotate_scratch(const Operation *op) {
-    const size_t own = engine_rotate_scratch(op->n, op->m1, op->r, op->terms),
+    const size_t own = engine_rotate_scratch(op->n, op->m2, op->m1, op->r, op->terms),
                  linear = engine_linear_scratch(op->n, op->m1, op->m2);
     return own > linear ? own : linear;
 }
 
 static void test_rotate(void **state) {
     (void)state;
-    static const int shapes[][3] = {{1, 2, 1}, {9, 12, 4}, {140, 80, 1}, {300, 70, 5}, {33, 3, 3}, {40, 258, 1}};
+    static const int shapes[][3] = {{1, 2, 1},  {9, 12, 4},   {140, 80, 1}, {300, 70, 5},
+                                    {33, 3, 3}, {40, 258, 1}, {20, 520, 2}};
     static const int terms[] = {0, 2, 3, 4, 5, 9};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
         for (size_t j = 0; j < sizeof terms / sizeof *terms; j++) {

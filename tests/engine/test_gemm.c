@@ -8,14 +8,14 @@
 #include "matrices.h"
 
 #include "engine/gemm_large.h"
-#include "engine/internal.h"
+#include "engine/rows.h"
 
 enum { MARGIN = 3 }; // extra stride
 
 static int choose(void **state) {
     (void)state;
     KinditContext ctx = {0};
-    return gemm_choose(&ctx) ? -1 : 0;
+    return gemm_choose(&ctx) || gemm_bf16_choose(&ctx) ? -1 : 0;
 }
 
 static double element(GemmOp op, const Numbers *A, int lda, const Numbers *B, int ldb, int i, int j, int l) {
@@ -23,12 +23,21 @@ static double element(GemmOp op, const Numbers *A, int lda, const Numbers *B, in
     return a * B->d[l * ldb + j];
 }
 
-// threads 0: one tile; else the large product.
-static void check(GemmOp op, int m, int n, int k, bool accumulate, int threads) {
+static void round_numbers(Numbers *x) {
+    rows_round(x->n, x->f);
+    for (size_t i = 0; i < x->n; i++) x->d[i] = (double)x->f[i];
+}
+
+// threads 0: one tile; else the large product, of bf16 by numbers that are such already.
+static void check(GemmOp op, int m, int n, int k, bool accumulate, int threads, EngineType type) {
     int lda = (op == GEMM_TN ? m : k) + MARGIN, ldb = n + MARGIN, ldc = n + MARGIN;
     Numbers A = numbers_random((size_t)(lda * (op == GEMM_TN ? k : m) + 1), 1);
     Numbers B = numbers_random((size_t)(ldb * k + 1), 2);
     Numbers C = numbers_random((size_t)(ldc * m), 3);
+    if (type == ENGINE_BF16) {
+        round_numbers(&A);
+        round_numbers(&B);
+    }
     for (int i = 0; i < m; i++) {
         for (int j = 0; j < n; j++) {
             double *c = &C.d[i * ldc + j];
@@ -37,11 +46,14 @@ static void check(GemmOp op, int m, int n, int k, bool accumulate, int threads) 
             if (!accumulate) C.f[i * ldc + j] = NAN; // must be overwritten, never read
         }
     }
+    float *work = malloc(gemm_large_work(n, k) * sizeof *work);
+    assert_non_null(work);
     if (threads > 0)
-        gemm_large(threads, m, n, k, A.f, lda, B.f, ldb, C.f, ldc, accumulate);
+        gemm_large(threads, type, m, n, k, A.f, lda, B.f, ldb, C.f, ldc, accumulate, work);
     else
         gemm_tile(op, m, n, k, A.f, lda, B.f, ldb, C.f, ldc, accumulate);
     assert_close(&C, k, "C"); // the margin too: it must keep its numbers
+    free(work);
     numbers_free(&A);
     numbers_free(&B);
     numbers_free(&C);
@@ -54,8 +66,8 @@ static void test_shapes(void **state) {
         for (size_t b = 0; b < sizeof n / sizeof *n; b++) {
             for (size_t c = 0; c < sizeof k / sizeof *k; c++) {
                 for (int op = GEMM_NN; op <= GEMM_TN; op++) {
-                    check((GemmOp)op, m[a], n[b], k[c], false, 0);
-                    check((GemmOp)op, m[a], n[b], k[c], true, 0);
+                    check((GemmOp)op, m[a], n[b], k[c], false, 0, ENGINE_F32);
+                    check((GemmOp)op, m[a], n[b], k[c], true, 0, ENGINE_F32);
                 }
             }
         }
@@ -68,8 +80,9 @@ static void test_large(void **state) {
     for (size_t a = 0; a < sizeof m / sizeof *m; a++) {
         for (size_t b = 0; b < sizeof n / sizeof *n; b++) {
             for (size_t c = 0; c < sizeof k / sizeof *k; c++) {
-                check(GEMM_NN, m[a], n[b], k[c], false, 1);
-                check(GEMM_NN, m[a], n[b], k[c], true, 3);
+                check(GEMM_NN, m[a], n[b], k[c], false, 1, ENGINE_F32);
+                check(GEMM_NN, m[a], n[b], k[c], true, 3, ENGINE_F32);
+                check(GEMM_NN, m[a], n[b], k[c], true, 2, ENGINE_BF16);
             }
         }
     }

@@ -13,16 +13,21 @@ static const AdapterConfig adapters[] = {
     {.kind = ADAPTER_LOHA, .rank = 2, .alpha = 3},
     {.kind = ADAPTER_OFT, .blocks = 3},
     {.kind = ADAPTER_OFT, .blocks = 2, .cayley_terms = 5},
+    {.kind = ADAPTER_OFT, .blocks = 1}, // of a wider model: see adapted_config
     {.kind = ADAPTER_LORA, .rank = 2, .alpha = 3},
     {.kind = ADAPTER_COMPONENTS, .rank = 3},
     {.kind = ADAPTER_SVDIFF},
 };
-enum { N_ADAPTERS = sizeof adapters / sizeof *adapters, FIRST_FACTORED = 5 };
+enum { N_ADAPTERS = sizeof adapters / sizeof *adapters, FIRST_FACTORED = 6 };
 
 static DitConfig adapted_config(int i) {
     DitConfig config = models_config(i >= FIRST_FACTORED);
     config.n_tailor = 0;
     config.adapter = adapters[i];
+    if (adapters[i].blocks == 1) { // wide rotations go through matrices
+        config.width = ENGINE_ROTATE_NARROW + 12;
+        config.mlp_ratio = 1;
+    }
     return config;
 }
 
@@ -46,7 +51,7 @@ static void fixture_open(Fixture *f, const DitConfig *config, int threads, bool 
     float *host;
     assert_ok(f->ctx, memory_alloc(f->ctx, n, sizeof *host, &host));
     engine_download(f->engine, host, f->model->params.shared, n);
-    for (size_t i = 0; i < n; i++) host[i] *= 0.3f;
+    for (size_t i = 0; i < n; i++) host[i] *= 0.3f * sqrtf(12 / (float)config->width);
     engine_upload(f->engine, f->model->params.shared, host, n);
     memory_free(&host);
 }
@@ -142,7 +147,7 @@ static void test_differences(void **state) {
         fixture_open(&f, &config, 2, true);
         const ParamLayout *layout = &f.model->dit->layout;
         const size_t n = params_trained(layout), first = layout->n_frozen;
-        const float step = 2e-3f;
+        const float step = 2e-3f * sqrtf(12 / (float)config.width); // along as many more numbers as the square of it
         float *host = calloc(4 * n, sizeof *host), *direction = host + n, *moved = host + 2 * n, *gradient;
         assert_non_null(host);
         assert_ok(f.ctx, engine_alloc(f.engine, n, &gradient));
