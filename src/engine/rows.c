@@ -42,7 +42,7 @@ void rows_load(int n, int width, Activation from, int stride, float *to, int ld)
 }
 
 const float *rows_read(int n, int width, Activation from, int *stride, float *buffer) {
-    if (rows_in_place(from)) return from.data;
+    if (rows_in_place(from) && *stride < PAGE_STRIDE) return from.data;
     rows_load(n, width, from, *stride, buffer, width);
     *stride = width;
     return buffer;

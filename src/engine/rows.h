@@ -6,8 +6,9 @@
 #include "engine/gemm_bf16.h"
 #include "engine/internal.h"
 
-enum { ROW_PIECE = 256 };  // columns that rows_quantise takes of rows that are not in place
-enum { FAR_STRIDE = 256 }; // rows further apart are best copied: they would fight over cache sets and TLB entries
+enum { ROW_PIECE = 256 };    // columns that rows_quantise takes of rows that are not in place
+enum { FAR_STRIDE = 256 };   // rows further apart are best copied: they would fight over cache sets and TLB entries ...
+enum { PAGE_STRIDE = 1024 }; // ... even those that a product reads row by row, where they are pages apart
 
 // Whether the rows are the fp32 values themselves: a product may read and write them where they are.
 static inline bool rows_in_place(Activation rows) {
@@ -16,8 +17,8 @@ static inline bool rows_in_place(Activation rows) {
 
 // to (n, width; rows `ld` apart) = from (rows `stride` apart), through GELU when from.gelu.
 void rows_load(int n, int width, Activation from, int stride, float *to, int ld);
-// The same rows without a copy where they are in place; else they are loaded to `buffer` (n, width) and *stride becomes
-// `width`.
+// The same rows without a copy where they are in place, less than PAGE_STRIDE apart; else they are loaded to `buffer`
+// (n, width) and *stride becomes `width`.
 const float *rows_read(int n, int width, Activation from, int *stride, float *buffer);
 // The same as operands of gemm_bf16: bf16 rows with zeros from `width` to a whole number of BF16_STEP. Loaded to `to`,
 // rows `ld` apart ...
