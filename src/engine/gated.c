@@ -200,10 +200,11 @@ static void pack_slot_in(const Chain *chain, int slot) {
     const GatedShape *shape = chain->shape;
     int in = chain->in.width, rest = rest_width(shape), width = slot_width(shape, slot);
     float *panel = slot_in(chain, slot);
+    const size_t bytes = (size_t)(panel_at(chain->form, panel, in, width) - panel) * sizeof *panel;
     if (is_copy(slot)) {
-        memcpy(panel, slot_in(chain, 0), panel_size(in, width) * sizeof *panel);
+        memcpy(panel, slot_in(chain, 0), bytes);
     } else {
-        memset(panel, 0, panel_size(in, width) * sizeof *panel);
+        memset(panel, 0, bytes);
         if (rest > 0) {
             const float *rows = chain->in.learngene + (size_t)main_width(shape) * (size_t)in;
             panel_set_columns(chain->form, in, 0, rest, rows, in, panel, width);
