@@ -8,7 +8,7 @@ int sampler_rows(const SamplerSettings *settings, int batch) {
 
 // Steps whose conditioning is computed at once: what that takes is to read, or to pack, the weights of each adaLN.
 static int steps_together(const SamplerSettings *settings, int rows) {
-    const int together = settings->frugal ? 16 : 256; // rows; so many are fewer numbers than the weights
+    const int together = settings->frugal ? 16 : 256; // rows: of wider models fewer numbers than the weights
     const int most = rows < together ? together / rows : 1;
     return most < settings->steps ? most : settings->steps;
 }

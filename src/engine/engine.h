@@ -169,8 +169,11 @@ size_t engine_rotate_scratch(int n, int m2, int m, int blocks, int terms);
 void engine_rotate_build(Engine *engine, int m, int blocks, int terms, const float *q, float *R);
 void engine_rotate_form(Engine *engine, int m2, int m, int blocks, const float *R, const float *W, EngineType type,
                         float *out);
+enum { ENGINE_ROTATE_NARROW = 256 }; // width of the widest block that is not wide
+static inline bool engine_rotate_is_wide(int b) {
+    return b > ENGINE_ROTATE_NARROW;
+}
 // dq += the gradient, where blocks are wide from G (m2, m), the gradient of `out` ...
-enum { ENGINE_ROTATE_NARROW = 256 }; // the widest that are not
 void engine_rotate_backward(Engine *engine, int m2, int m, int blocks, int terms, const float *q, const float *R,
                             const float *W, const float *G, EngineType type, float *dq);
 // ... and where they are narrow from dy (n, m), the gradient of y, with dx; dx: or none; dq: or NULL.

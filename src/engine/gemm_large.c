@@ -7,21 +7,15 @@ enum {
     ALONE = 1 << 20 // multiply-adds that are done before other threads would be awake
 };
 
-// C (rows, width) = [C +] A B for whole panels of B. Rows that lie a power of two apart would fight over the same
-// places of a cache, so those of A and C are copied.
+// C (rows, width) = [C +] A B for whole panels of B. C's rows may lie far apart and each depth comes back to them, so
+// they are summed in a copy.
 static void multiply_tile(PanelForm form, int rows, int width, int k, const float *A, int lda, const float *panels,
                           float *C, int ldc, bool accumulate) {
     _Alignas(64) float loaded[PANEL_BUFFER], sums[PANEL_ROWS * STRIP];
     if (accumulate) rows_load(rows, width, activation_f32(C), ldc, sums, width);
     for (int first = 0; first < k; first += PANEL_DEPTH) {
         const int depth = tile_min(PANEL_DEPTH, k - first);
-        const Activation from = activation_f32(A + first);
-        Operand a = {.rows = loaded, .ld = depth, .form = form};
-        if (form == PANEL_BF16) {
-            a = operand_read(form, rows, depth, from, lda, loaded);
-        } else {
-            rows_load(rows, depth, from, lda, loaded, depth);
-        }
+        const Operand a = operand_read(form, rows, depth, activation_f32(A + first), lda, loaded);
         panel_multiply(rows, depth, width, a, panels, k, first, PANEL_WIDTH, sums, width, accumulate || first > 0);
     }
     rows_store(rows, width, sums, width, activation_f32(C), ldc, false);

@@ -131,14 +131,10 @@ static size_t panels_size(int m, int b) {
     return scratch_size((size_t)(m / b) * panel_size(b, b));
 }
 
-static bool is_wide(int b) {
-    return b > ENGINE_ROTATE_NARROW;
-}
-
 size_t engine_rotate_scratch(int n, int m2, int m, int blocks, int terms) {
     const int b = m / blocks;
     const size_t panels = panels_size(m, b), work = cayley_work(b, terms);
-    if (is_wide(b))
+    if (engine_rotate_is_wide(b))
         return scratch_larger(panels, scratch_size((size_t)b * (size_t)b) + scratch_size((size_t)b * (size_t)m2) +
                                           scratch_larger(work, gemm_large_work(b, m2)));
     return scratch_size((size_t)m * (size_t)b) + panels + scratch_larger(sums_scratch(n, m, b), (size_t)blocks * work);
@@ -149,10 +145,11 @@ void engine_rotate_build(Engine *engine, int m, int blocks, int terms, const flo
     engine_profile_begin(engine);
     const int b = m / blocks;
     const size_t numbers = cayley_numbers(b), all = (size_t)b * (size_t)b, work = cayley_work(b, terms);
-    for (int i = 0; i < blocks && is_wide(b); i++) {
-        cayley_forward(engine->threads, b, terms, q + (size_t)i * numbers, engine->scratch, R + (size_t)i * all);
-    }
-    if (!is_wide(b)) {
+    if (engine_rotate_is_wide(b)) {
+        for (int i = 0; i < blocks; i++) {
+            cayley_forward(engine->threads, b, terms, q + (size_t)i * numbers, engine->scratch, R + (size_t)i * all);
+        }
+    } else {
 #pragma omp parallel for num_threads(engine->threads) schedule(static)
         for (int i = 0; i < blocks; i++) {
             cayley_forward(1, b, terms, q + (size_t)i * numbers, engine->scratch + (size_t)i * work,

@@ -183,9 +183,10 @@ KinditStatus dit_check_batch(const Dit *dit, int max_batch) {
 
 void dit_position_table(const DitConfig *config, float *table) {
     const size_t side = (size_t)(config->image_size / config->patch), D = (size_t)config->width, quarter = D / 4;
-    for (size_t i = 0; i < quarter; i++)
+    for (size_t i = 0; i < quarter; i++) {
+        const double frequency = pow(10000.0, -(double)i / (double)quarter);
         for (size_t at = 0; at < side; at++) {
-            const double angle = (double)at * pow(10000.0, -(double)i / (double)quarter);
+            const double angle = (double)at * frequency;
             const float sine = (float)sin(angle), cosine = (float)cos(angle);
             for (size_t other = 0; other < side; other++) {
                 float *of_column = table + (other * side + at) * D + i;
@@ -194,6 +195,7 @@ void dit_position_table(const DitConfig *config, float *table) {
                 of_column[quarter] = of_row[quarter] = cosine;
             }
         }
+    }
 }
 
 static KinditStatus fill_workspace(DitWorkspace *w, const Dit *dit) {

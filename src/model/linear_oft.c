@@ -27,7 +27,7 @@ static size_t oft_scratch(const Linear *linear, int n_samples, int n_slots) {
 }
 
 static bool is_wide(const Linear *linear) {
-    return oft_block(linear) > ENGINE_ROTATE_NARROW;
+    return engine_rotate_is_wide(oft_block(linear));
 }
 
 static size_t oft_kept(const Linear *linear) { // the rotations

@@ -364,7 +364,7 @@ static void call_rotate(Operation *op, Engine *engine) {
     engine_rotate_build(engine, m1, op->r, op->terms, q, R);
     engine_rotate_form(engine, m2, m1, op->r, R, W, ENGINE_F32, rotated);
     engine_linear_forward(engine, n, m1, m2, x, rotated, NULL, activation_f32(op->y.f), NULL);
-    if (m1 / op->r > ENGINE_ROTATE_NARROW) {
+    if (engine_rotate_is_wide(m1 / op->r)) {
         engine_linear_backward(engine, n, m1, m2, x, rotated, dy, dx, true, drotated, NULL);
         engine_rotate_backward(engine, m2, m1, op->r, op->terms, q, R, W, drotated, ENGINE_F32, dq);
     } else {
