@@ -7,97 +7,22 @@
 //
 // A tile of rows goes through the whole chain while it is in cache. Its hidden columns are [main | rest | tailor | 1 |
 // unused]: `main` are the learngene's components that fill whole panels and are common to all samples. The `rest` of
-// the learngene is packed once a slot together with the slot's tailor (and the bias, the output row of the constant 1):
-// the few columns of a tailor alone would leave most of a vector empty, and the output would be passed over once more
-// for each. Where hidden rows are rounded to integers the bias is none of them: it is where the output's sums start.
+// the learngene is packed together with the slot's tailor (and the bias, the output row of the constant 1): the few
+// columns of a tailor alone would leave most of a vector empty, and the output would be passed over once more for each.
+// A thread packs a slot when it comes to a sample of it, or all are packed before, where they are kept or samples are
+// short. Where hidden rows are rounded to integers the bias is none of them: it is where the output's sums start.
 #include <omp.h>
 #include <string.h>
 
 #include "base/bf16.h"
-#include "engine/panel.h"
+#include "engine/gated_chain.h"
 #include "engine/reduce.h"
-#include "engine/tile.h"
 
 enum {
-    VECTOR = 16,
     SHARED_ROWS = 64, // rows of a tile of short samples
     FEW_TILES = 8,    // tiles that few rows are cut into
     GROUP = 256       // columns of the output that are formed in a tile of their own: long rows are stored faster
 };
-
-// One factor: the learngene's rows, and where the tailor's begin in its parameter vector.
-typedef struct Factor {
-    const float *learngene;
-    size_t tailor;
-    int width;
-} Factor;
-
-typedef struct Chain {
-    const GatedShape *shape;
-    const Gate *gate;
-    Factor in, out, sigma; // width of sigma: 1
-    Activation input;      // (N, in.width)
-    Activation raw;        // (N, N_G + N_T) receives the hidden values before sigma
-    Activation other;      // (N, N_G + N_T) or none: raw's partner in the gradient of sigma ...
-    float *products;       // ... scratch: (tiles of samples, N_G + N_T) column sums of raw * other
-    const float *bias;     // (out.width) or NULL
-    Activation output;     // (N, out.width), or none: raw alone is wanted
-    Activation slope;      // where .gelu: output is multiplied by GELU's slope at these (N, out.width)
-    bool accumulate;
-    float *in_panels, *out_panels; // scratch: main
-    float *slot_in, *slot_out;     // scratch: rest, tailor and bias of slots -1 (shut), 0, 1, ...
-    float *slot_sigma;             // scratch: (slots, N_G + N_T), times slot_scale
-    float *slot_scale;             // scratch: (slots, N_G + N_T) of rows of V as integers
-    float *hidden;                 // scratch: (tiles of rows, stride) after sigma, one tile a thread
-    PanelForm form;                // of all panels, and of the hidden rows as an operand
-    int tiles;                     // of few rows there are so many, or tiles of VECTOR rows
-} Chain;
-
-// ---- layout of the hidden columns ----------------------------------------------------------------------------------
-
-static int components(const GatedShape *shape) {
-    return shape->n_learngene + shape->n_tailor;
-}
-
-// Panels of equal width hold all components with the least padding.
-static int panel_width(const GatedShape *shape) {
-    return tile_even(components(shape), PANEL_WIDTH, VECTOR);
-}
-
-static int main_width(const GatedShape *shape) {
-    return shape->n_learngene / panel_width(shape) * panel_width(shape);
-}
-
-static int rest_width(const GatedShape *shape) {
-    return shape->n_learngene - main_width(shape);
-}
-
-// Components of the learngene's rest and, if the gate is open, of the tailor.
-static int slot_components(const GatedShape *shape, bool open) {
-    return rest_width(shape) + (open ? shape->n_tailor : 0);
-}
-
-// The same in whole vectors: the width of the slot's panel.
-static int slot_width(const GatedShape *shape, int slot) {
-    return tile_round(slot_components(shape, slot >= 0), VECTOR);
-}
-
-static int hidden_stride(const GatedShape *shape, PanelForm form) { // a column more than components: the constant 1
-    const int step = form == PANEL_INT8 ? INT8_STEP : BF16_STEP;    // the slot's part alone is read in whole steps, too
-    return tile_round(main_width(shape) + tile_round(slot_components(shape, true) + 1, step), step);
-}
-
-static size_t slot_in_size(const GatedShape *shape, int in) {
-    return panel_size(in, slot_width(shape, 0));
-}
-
-static size_t slot_out_size(const GatedShape *shape, int out) {
-    return panel_size(slot_components(shape, true) + 1, out);
-}
-
-static const float *tailor_of(const Gate *gate, const Factor *factor, int slot) {
-    return gate->tailor[slot] + factor->tailor;
-}
 
 // ---- tiles and segments of rows ------------------------------------------------------------------------------------
 
@@ -145,15 +70,9 @@ static Span next_segment(const Chain *chain, Span tile, int row) {
     return segment;
 }
 
-// ---- packing -------------------------------------------------------------------------------------------------------
-
-// Slots that differ from one another: without tailors none does.
-static int slots_apart(const GatedShape *shape, int n_slots) {
-    return shape->n_tailor > 0 ? n_slots : 0;
-}
-
-static int slot_count(const Chain *chain) {
-    return slots_apart(chain->shape, chain->gate->n_slots);
+static int hidden_stride(const GatedShape *shape, PanelForm form) { // a column more than components: the constant 1
+    const int step = form == PANEL_INT8 ? INT8_STEP : BF16_STEP;    // the slot's part alone is read in whole steps, too
+    return tile_round(main_width(shape) + tile_round(slot_components(shape, true) + 1, step), step);
 }
 
 // Of n rows in fp32, and again in bf16, or as integers with their scales.
@@ -171,158 +90,8 @@ static size_t most_hidden(const GatedShape *shape, int n_samples) {
     return hidden_rows(shape, rows) + tiles * scratch_size(1);
 }
 
-static size_t pack_size(const GatedShape *shape, int n_slots, int in, int out) {
-    size_t slots = (size_t)slots_apart(shape, n_slots) + 1, wide = (size_t)main_width(shape);
-    return scratch_size(panel_size(in, (int)wide)) + scratch_size(panel_size((int)wide, out)) +
-           scratch_size(slots * slot_in_size(shape, in)) + scratch_size(slots * slot_out_size(shape, out)) +
-           2 * scratch_size(slots * (size_t)components(shape));
-}
-
 static size_t chain_scratch(const GatedShape *shape, int n_samples, int n_slots, int in, int out) {
-    return pack_size(shape, n_slots, in, out) + most_hidden(shape, n_samples);
-}
-
-static float *slot_in(const Chain *chain, int slot) {
-    return chain->slot_in + (size_t)(slot + 1) * slot_in_size(chain->shape, chain->in.width);
-}
-
-static float *slot_out(const Chain *chain, int slot) {
-    return chain->slot_out + (size_t)(slot + 1) * slot_out_size(chain->shape, chain->out.width);
-}
-
-// Open slots differ in their tailors alone: what they share is copied from the first of them, which is packed before.
-static bool is_copy(int slot) {
-    return slot > 0;
-}
-
-// The slot's panel of the first product: (in.width, components padded to whole vectors).
-static void pack_slot_in(const Chain *chain, int slot) {
-    const GatedShape *shape = chain->shape;
-    int in = chain->in.width, rest = rest_width(shape), width = slot_width(shape, slot);
-    float *panel = slot_in(chain, slot);
-    const size_t bytes = (size_t)(panel_at(chain->form, panel, in, width) - panel) * sizeof *panel;
-    if (is_copy(slot)) {
-        memcpy(panel, slot_in(chain, 0), bytes);
-    } else {
-        memset(panel, 0, bytes);
-        if (rest > 0) {
-            const float *rows = chain->in.learngene + (size_t)main_width(shape) * (size_t)in;
-            panel_set_columns(chain->form, in, 0, rest, rows, in, panel, width);
-        }
-    }
-    if (slot >= 0) {
-        const float *rows = tailor_of(chain->gate, &chain->in, slot);
-        panel_set_columns(chain->form, in, rest, shape->n_tailor, rows, in, panel, width);
-    }
-    if (chain->form == PANEL_ROUNDED) rows_round((size_t)in * (size_t)width, panel);
-}
-
-// A slot's part of an array (slots, N_G + N_T).
-static float *slot_at(const Chain *chain, float *array, int slot) {
-    return array + (size_t)(slot + 1) * (size_t)components(chain->shape);
-}
-
-// (N_G + N_T), zeros for a tailor that is shut.
-static void pack_slot_sigma(const Chain *chain, int slot) {
-    size_t learngene = (size_t)chain->shape->n_learngene, tailor = (size_t)chain->shape->n_tailor;
-    float *to = slot_at(chain, chain->slot_sigma, slot);
-    const float *scale = slot_at(chain, chain->slot_scale, slot);
-    if (learngene > 0) memcpy(to, chain->sigma.learngene, learngene * sizeof *to);
-    memset(to + learngene, 0, tailor * sizeof *to);
-    if (slot >= 0) memcpy(to + learngene, tailor_of(chain->gate, &chain->sigma, slot), tailor * sizeof *to);
-    for (size_t i = 0; i < learngene + tailor && chain->form == PANEL_INT8; i++) to[i] *= scale[i];
-}
-
-// The scales of the learngene's rows of V, for all slots, then of the tailors'.
-static void pack_scales(Engine *engine, const Chain *chain) {
-    const int learngene = chain->shape->n_learngene, tailor = chain->shape->n_tailor, out = chain->out.width;
-    float *first = slot_at(chain, chain->slot_scale, -1);
-    panel_find_scales(engine, learngene, out, chain->out.learngene, out, first);
-    memset(first + learngene, 0, (size_t)tailor * sizeof *first);
-    for (int slot = 0; slot < slot_count(chain); slot++) {
-        float *to = slot_at(chain, chain->slot_scale, slot);
-        memcpy(to, first, (size_t)learngene * sizeof *to);
-        panel_find_scales(engine, tailor, out, tailor_of(chain->gate, &chain->out, slot), out, to + learngene);
-    }
-}
-
-static bool has_bias_row(const Chain *chain) {
-    return chain->bias && chain->form != PANEL_INT8;
-}
-
-// Rows that the second product takes from the slot ...
-static int slot_rows(const Chain *chain, int slot) {
-    return slot_components(chain->shape, slot >= 0) + has_bias_row(chain);
-}
-
-// ... and one of them: the learngene's rest, the tailor, the bias; NULL beyond.
-static const float *slot_row(const Chain *chain, int slot, int i) {
-    const int rest = rest_width(chain->shape), out = chain->out.width;
-    if (i >= slot_rows(chain, slot)) return NULL;
-    if (i < rest) return chain->out.learngene + (size_t)(main_width(chain->shape) + i) * (size_t)out;
-    if (i < slot_components(chain->shape, slot >= 0)) {
-        return tailor_of(chain->gate, &chain->out, slot) + (size_t)(i - rest) * (size_t)out;
-    }
-    return chain->bias;
-}
-
-// The slot's panels of the second product: (slot_rows, out.width) in panels of PANEL_WIDTH columns.
-static void pack_slot_out(const Chain *chain, int slot) {
-    const int out = chain->out.width, rows = slot_rows(chain, slot);
-    const int own = is_copy(slot) ? rest_width(chain->shape) / PANEL_QUAD * PANEL_QUAD : 0; // rows from here on
-    const float *scales = slot_at(chain, chain->slot_scale, slot) + main_width(chain->shape);
-    for (int j = 0; j < out; j += PANEL_WIDTH) {
-        const int width = tile_min(PANEL_WIDTH, out - j);
-        float *panel = panel_at(chain->form, slot_out(chain, slot), rows, j);
-        if (own > 0) {
-            const float *first = panel_at(chain->form, slot_out(chain, 0), rows, j);
-            memcpy(panel, first, (size_t)(panel_at(chain->form, panel, rows, width) - panel) * sizeof *panel);
-        }
-        for (int i = own; i < panel_depth(chain->form, rows); i += PANEL_QUAD) {
-            const float *quad[PANEL_QUAD];
-            for (int l = 0; l < PANEL_QUAD; l++) {
-                const float *row = slot_row(chain, slot, i + l);
-                quad[l] = row ? row + j : NULL;
-            }
-            panel_set_rows(chain->form, rows, i, quad, scales + i, panel, width);
-        }
-    }
-}
-
-static void pack_slot(const Chain *chain, int slot) {
-    pack_slot_in(chain, slot);
-    pack_slot_sigma(chain, slot);
-    if (chain->output.data) pack_slot_out(chain, slot);
-}
-
-// Where the packed weights lie from `weights` on.
-static void lay_out_pack(Chain *chain, float *weights) {
-    const GatedShape *shape = chain->shape;
-    size_t slots = (size_t)slot_count(chain) + 1, wide = (size_t)main_width(shape);
-    chain->in_panels = scratch_take(&weights, panel_size(chain->in.width, (int)wide));
-    chain->out_panels = scratch_take(&weights, panel_size((int)wide, chain->out.width));
-    chain->slot_in = scratch_take(&weights, slots * slot_in_size(shape, chain->in.width));
-    chain->slot_out = scratch_take(&weights, slots * slot_out_size(shape, chain->out.width));
-    chain->slot_sigma = scratch_take(&weights, slots * (size_t)components(shape));
-    chain->slot_scale = weights;
-}
-
-static void pack(Engine *engine, const Chain *chain) {
-    const GatedShape *shape = chain->shape;
-    int in = chain->in.width, out = chain->out.width, wide = main_width(shape);
-    if (chain->form == PANEL_INT8) pack_scales(engine, chain);
-    panel_pack_transposed(engine, chain->form, in, wide, panel_width(shape), chain->in.learngene, in, chain->in_panels);
-    if (chain->output.data && wide > 0) {
-        panel_pack(engine, chain->form, wide, out, PANEL_WIDTH, chain->out.learngene, out, chain->slot_scale,
-                   chain->out_panels);
-    }
-#pragma omp parallel num_threads(engine->threads)
-    {
-#pragma omp for schedule(static)
-        for (int slot = -1; slot < tile_min(1, slot_count(chain)); slot++) pack_slot(chain, slot);
-#pragma omp for schedule(static)
-        for (int slot = 1; slot < slot_count(chain); slot++) pack_slot(chain, slot);
-    }
+    return gated_pack_size(shape, n_slots, in, out) + most_hidden(shape, n_samples);
 }
 
 // ---- the chain -----------------------------------------------------------------------------------------------------
@@ -349,7 +118,7 @@ static void finish_hidden(const Chain *chain, const Rows *r, Span s, float *hidd
         memset(sums, 0, (size_t)all * sizeof *sums);
         rows_sum_products(s.count, all, activation_at(chain->other, at), all, hidden, stride, sums);
     }
-    rows_store_and_scale(s.count, all, slot_at(chain, chain->slot_sigma, s.slot), hidden, stride,
+    rows_store_and_scale(s.count, all, gated_slot_at(chain, chain->slot_sigma, s.slot), hidden, stride,
                          activation_at(chain->raw, at), all, rounded);
     for (int i = 0; i < s.count && rounded; i++) {
         uint16_t *row = rounded + (size_t)i * (size_t)stride;
@@ -390,8 +159,8 @@ static void project(const Chain *chain, const Rows *r, Span tile, float *hidden)
         for (Span s = tile; s.first < tile.first + tile.count; s.first += s.count) {
             s = next_segment(chain, tile, s.first);
             int width = slot_width(shape, s.slot), row = s.first - tile.first;
-            panel_multiply(s.count, depth, width, operand_at(input, row, 0), slot_in(chain, s.slot), in, first, width,
-                           hidden + (size_t)row * (size_t)stride + wide, stride, first > 0);
+            panel_multiply(s.count, depth, width, operand_at(input, row, 0), gated_slot_in(chain, s.slot), in, first,
+                           width, hidden + (size_t)row * (size_t)stride + wide, stride, first > 0);
         }
     }
     for (Span s = tile; s.first < tile.first + tile.count; s.first += s.count) {
@@ -411,7 +180,8 @@ static void expand_panel(const Chain *chain, Span tile, Operand hidden, int colu
     if (chain->form == PANEL_BF16 && whole.count == tile.count && wide % BF16_STEP == 0) { // one pass over y
         int depth = slot_rows(chain, whole.slot);
         operand_multiply_joined(tile.count, wide + depth, width, hidden, main, wide,
-                                panel_at(chain->form, slot_out(chain, whole.slot), depth, column), y, ld, accumulate);
+                                panel_at(chain->form, gated_slot_out(chain, whole.slot), depth, column), y, ld,
+                                accumulate);
         return;
     }
     for (int first = 0; first < wide; first += PANEL_DEPTH) {
@@ -422,8 +192,8 @@ static void expand_panel(const Chain *chain, Span tile, Operand hidden, int colu
         s = next_segment(chain, tile, s.first);
         int depth = slot_rows(chain, s.slot), row = s.first - tile.first;
         operand_multiply(s.count, depth, width, operand_at(hidden, row, wide),
-                         panel_at(chain->form, slot_out(chain, s.slot), depth, column), y + (size_t)row * (size_t)ld,
-                         ld, accumulate || wide > 0);
+                         panel_at(chain->form, gated_slot_out(chain, s.slot), depth, column),
+                         y + (size_t)row * (size_t)ld, ld, accumulate || wide > 0);
     }
 }
 
@@ -455,23 +225,33 @@ static void run_chain(Engine *engine, Chain *chain, EnginePack *weights, float *
     const Gate *gate = chain->gate;
     Rows rows = cut_rows(chain->shape, gate->n_samples, chain->tiles);
     if (rows.tiles == 0) return;
-    EnginePack own = {
-        .weights = scratch_take(&scratch, pack_size(chain->shape, gate->n_slots, chain->in.width, chain->out.width))};
+    EnginePack own = {.weights = scratch_take(
+                          &scratch, gated_pack_size(chain->shape, gate->n_slots, chain->in.width, chain->out.width))};
     chain->form = panel_form(chain->input.type, weights);
     if (!weights || !weights->weights) weights = &own;
     chain->hidden = scratch;
-    lay_out_pack(chain, weights->weights);
-    if (!weights->ready) pack(engine, chain);
+    // A tile of one sample meets its slot's panels once: packed just before, they are in the thread's cache.
+    chain->by_thread = weights == &own && rows.samples_per_tile == 1 && slot_count(chain) >= engine->threads;
+    gated_pack_lay_out(chain, weights->weights);
+    if (!weights->ready) gated_pack(engine, chain);
     weights->ready = true;
 #pragma omp parallel num_threads(tile_min(engine->threads, rows.tiles))
     {
         amx_begin();
-        float *hidden = chain->hidden + (size_t)omp_get_thread_num() * hidden_size(chain->shape, &rows);
+        Chain mine = *chain;
+        int held = -1; // slot
+        mine.room = omp_get_thread_num();
+        float *hidden = chain->hidden + (size_t)mine.room * hidden_size(chain->shape, &rows);
 #pragma omp for schedule(dynamic)
         for (int i = 0; i < rows.tiles; i++) {
             Span tile = tile_rows(&rows, chain->shape, chain->gate->n_samples, i);
-            project(chain, &rows, tile, hidden);
-            if (chain->output.data) expand(chain, tile, hidden_operand(chain, tile.count, hidden));
+            const int slot = next_segment(chain, tile, tile.first).slot;
+            if (chain->by_thread && slot >= 0) {
+                gated_pack_room(&mine, slot, held);
+                held = slot;
+            }
+            project(&mine, &rows, tile, hidden);
+            if (chain->output.data) expand(&mine, tile, hidden_operand(&mine, tile.count, hidden));
         }
         amx_end();
     }
@@ -503,7 +283,7 @@ static size_t products_size(const GatedShape *shape, int n_samples) {
 }
 
 size_t engine_gated_pack(const GatedShape *shape, int n_slots) {
-    return pack_size(shape, n_slots, shape->m1, shape->m2);
+    return gated_pack_size(shape, n_slots, shape->m1, shape->m2);
 }
 
 size_t engine_gated_scratch(const GatedShape *shape, int n_samples, int n_slots) {

@@ -24,6 +24,7 @@ static const Case cases[] = {
     {{7, 24, 30, 9, 0}, 4, 3, {0, 2, -1, 1}},              // the same, with slots that hold other layers' tailors
     {{20, 24, 30, 0, 3}, 4, 2, {0, -1, 1, 0}},             // N_G = 0
     {{20, 24, 30, 11, 2}, 3, 0, {-1, -1, -1}},             // all null
+    {{70, 40, 70, 80, 2}, 7, 3, {0, 1, 0, 2, -1, 1, 1}},   // threads go from one slot to the next and back
     {{20, 24, 30, 8, 2}, 3, 2, {1, -1, 1}},                // slot 0 open but used by no sample
     {{1, 50, 300, 26, 2}, 70, 3, {0, 0, 1, 2, -1, -1, 2}}, // one row a sample (the rest: slot 0)
     {{256, 270, 20, 200, 9}, 1, 1, {0}},                   // one sample; more components than a kernel sums at once
