@@ -191,7 +191,8 @@ static void run_forward(Engine *engine, int batch, int tokens, int width, const 
 enum {
     PART_TOKENS = 32, // fewest tokens in a part
     WORK_ITEMS = 64,  // parts are added until there are about so many items to share out
-    SUMS = 3          // a part's sums: dshift, dscale, dgate
+    SUMS = 3,         // a part's sums: dshift, dscale, dgate
+    AHEAD = 4         // rows from the one at hand to the one that is fetched
 };
 
 static int part_length(int batch, int tokens) {
@@ -200,6 +201,14 @@ static int part_length(int batch, int tokens) {
 
 size_t engine_norm_scratch(int batch, int tokens, int width) {
     return (size_t)batch * (size_t)tile_count(tokens, part_length(batch, tokens)) * SUMS * (size_t)width;
+}
+
+// A row that is only written comes to the cache before its turn. Else each store waits for memory, and those of the
+// sums, which are in cache, wait behind it.
+ENGINE_INLINE void fetch_row(int width, Activation row) {
+    enum { LINE = 64 };
+    const char *at = row.data;
+    for (size_t i = 0; i < (size_t)width * engine_type_size(row.type); i += LINE) __builtin_prefetch(at + i, 1);
 }
 
 // The norm, then the residual, of rows `first` to `end` of sample b; sums (SUMS, D) are overwritten.
@@ -214,6 +223,7 @@ static void backward_part(int width, size_t first, size_t end, size_t b, const N
                               activation_at(n->dy, at), n->dx + at, n->accumulate, dshift, dscale);
         }
         if (r) {
+            if (row + AHEAD < end) fetch_row(width, activation_at(r->dy, at + AHEAD * (size_t)width));
             residual_row_backward(width, activation_at(r->y, at), r->gate + b * (size_t)r->stride, r->dout + at,
                                   activation_at(r->dy, at), dgate);
         }

@@ -122,6 +122,8 @@ double engine_measure_bandwidth(Engine *engine) {
     if (engine_alloc(engine, LENGTH, &a) || engine_alloc(engine, LENGTH, &b) || engine_alloc(engine, LENGTH, &c)) {
         goto done;
     }
+    engine_zero(engine, b, LENGTH); // memory that was never written is one page of zeros, which stays in cache
+    engine_zero(engine, c, LENGTH);
     for (int round = 0; round < ROUNDS; round++) {
         double begin = clock_seconds();
 #pragma omp parallel for num_threads(engine->threads) schedule(static)
