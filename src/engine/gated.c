@@ -33,7 +33,7 @@ typedef struct Rows {
 } Rows;
 
 static Rows cut_rows(const GatedShape *shape, int n_samples, int tiles) {
-    int fair = tile_round(tile_count(n_samples * shape->rows, tiles), VECTOR); // few rows are shared out too
+    int fair = tile_round(tile_count(n_samples * shape->rows, tiles), GATED_VECTOR); // few rows are shared out too
     int most = tile_min(PANEL_ROWS, fair), shared = tile_min(SHARED_ROWS, fair);
     Rows r = {.tiles_per_sample = tile_count(shape->rows, most), .samples_per_tile = 1};
     if (shape->rows < shared) r.samples_per_tile = shared / shape->rows;
@@ -72,7 +72,7 @@ static Span next_segment(const Chain *chain, Span tile, int row) {
 
 static int hidden_stride(const GatedShape *shape, PanelForm form) { // a column more than components: the constant 1
     const int step = form == PANEL_INT8 ? INT8_STEP : BF16_STEP;    // the slot's part alone is read in whole steps, too
-    return tile_round(main_width(shape) + tile_round(slot_components(shape, true) + 1, step), step);
+    return tile_round(gated_main_width(shape) + tile_round(gated_slot_components(shape, true) + 1, step), step);
 }
 
 // Of n rows in fp32, and again in bf16, or as integers with their scales.
@@ -99,14 +99,14 @@ static size_t chain_scratch(const GatedShape *shape, int n_samples, int n_slots,
 // Where a segment's column sums of raw * other are kept.
 static float *products_of(const Chain *chain, const Rows *r, Span s) {
     int rows = chain->shape->rows, tile = s.first / rows * r->tiles_per_sample + s.first % rows / r->per_tile;
-    return chain->products + (size_t)tile * (size_t)components(chain->shape);
+    return chain->products + (size_t)tile * (size_t)gated_components(chain->shape);
 }
 
 // Between the products, for rows of one slot: raw values are kept, then come sigma and the constant 1 behind the last
 // component. rounded: the rows as bf16, where the next product takes such, else NULL.
 static void finish_hidden(const Chain *chain, const Rows *r, Span s, float *hidden, uint16_t *rounded) {
     const GatedShape *shape = chain->shape;
-    int stride = hidden_stride(shape, chain->form), all = components(shape);
+    int stride = hidden_stride(shape, chain->form), all = gated_components(shape);
     int open = s.slot >= 0 ? all : shape->n_learngene;
     size_t at = (size_t)s.first * (size_t)all;
     const int end = chain->form == PANEL_INT8 ? stride : all; // integers are read to the end
@@ -123,9 +123,9 @@ static void finish_hidden(const Chain *chain, const Rows *r, Span s, float *hidd
     for (int i = 0; i < s.count && rounded; i++) {
         uint16_t *row = rounded + (size_t)i * (size_t)stride;
         memset(row + open, 0, (size_t)(stride - open) * sizeof *row);
-        if (has_bias_row(chain)) row[open] = bf16_from_float(1);
+        if (gated_has_bias_row(chain)) row[open] = bf16_from_float(1);
     }
-    for (int i = 0; i < s.count && !rounded && has_bias_row(chain); i++) {
+    for (int i = 0; i < s.count && !rounded && gated_has_bias_row(chain); i++) {
         hidden[(size_t)i * (size_t)stride + (size_t)open] = 1.0F;
     }
 }
@@ -147,18 +147,18 @@ static Operand hidden_operand(const Chain *chain, int n, float *hidden) {
 static void project(const Chain *chain, const Rows *r, Span tile, float *hidden) {
     _Alignas(64) float loaded[PANEL_BUFFER];
     const GatedShape *shape = chain->shape;
-    int in = chain->in.width, wide = main_width(shape), stride = hidden_stride(shape, chain->form);
+    int in = chain->in.width, wide = gated_main_width(shape), stride = hidden_stride(shape, chain->form);
     uint16_t *rounded = NULL; // by finish_hidden
     if (chain->form == PANEL_BF16) rounded = (uint16_t *)(void *)rounded_rows(chain, tile.count, hidden);
     for (int first = 0; first < in; first += PANEL_DEPTH) {
         int depth = tile_min(PANEL_DEPTH, in - first);
         Activation rows = activation_at(chain->input, (size_t)tile.first * (size_t)in + (size_t)first);
         Operand input = operand_read(chain->form, tile.count, depth, rows, in, loaded);
-        panel_multiply(tile.count, depth, wide, input, chain->in_panels, in, first, panel_width(shape), hidden, stride,
-                       first > 0);
+        panel_multiply(tile.count, depth, wide, input, chain->in_panels, in, first, gated_panel_width(shape), hidden,
+                       stride, first > 0);
         for (Span s = tile; s.first < tile.first + tile.count; s.first += s.count) {
             s = next_segment(chain, tile, s.first);
-            int width = slot_width(shape, s.slot), row = s.first - tile.first;
+            int width = gated_slot_width(shape, s.slot), row = s.first - tile.first;
             panel_multiply(s.count, depth, width, operand_at(input, row, 0), gated_slot_in(chain, s.slot), in, first,
                            width, hidden + (size_t)row * (size_t)stride + wide, stride, first > 0);
         }
@@ -174,11 +174,11 @@ static void project(const Chain *chain, const Rows *r, Span tile, float *hidden)
 // longer product comes first: it leaves time for y to come to the cache.
 static void expand_panel(const Chain *chain, Span tile, Operand hidden, int column, int width, float *y, int ld,
                          bool accumulate) {
-    int wide = main_width(chain->shape);
+    int wide = gated_main_width(chain->shape);
     const float *main = panel_at(chain->form, chain->out_panels, wide, column);
     Span whole = next_segment(chain, tile, tile.first);
     if (chain->form == PANEL_BF16 && whole.count == tile.count && wide % BF16_STEP == 0) { // one pass over y
-        int depth = slot_rows(chain, whole.slot);
+        int depth = gated_slot_rows(chain, whole.slot);
         operand_multiply_joined(tile.count, wide + depth, width, hidden, main, wide,
                                 panel_at(chain->form, gated_slot_out(chain, whole.slot), depth, column), y, ld,
                                 accumulate);
@@ -190,7 +190,7 @@ static void expand_panel(const Chain *chain, Span tile, Operand hidden, int colu
     }
     for (Span s = tile; s.first < tile.first + tile.count; s.first += s.count) {
         s = next_segment(chain, tile, s.first);
-        int depth = slot_rows(chain, s.slot), row = s.first - tile.first;
+        int depth = gated_slot_rows(chain, s.slot), row = s.first - tile.first;
         operand_multiply(s.count, depth, width, operand_at(hidden, row, wide),
                          panel_at(chain->form, gated_slot_out(chain, s.slot), depth, column),
                          y + (size_t)row * (size_t)ld, ld, accumulate || wide > 0);
@@ -203,7 +203,7 @@ static void expand(const Chain *chain, Span tile, Operand hidden) {
     _Alignas(64) float sums[PANEL_ROWS * GROUP];
     int out = chain->out.width;
     bool direct = rows_in_place(chain->output) && !chain->slope.gelu;
-    const float *start = has_bias_row(chain) ? NULL : chain->bias; // of the sums
+    const float *start = gated_has_bias_row(chain) ? NULL : chain->bias; // of the sums
     for (int j = 0; j < out; j += GROUP) {
         int width = tile_min(GROUP, out - j), ld = direct ? out : width;
         size_t at = (size_t)tile.first * (size_t)out + (size_t)j;
@@ -231,7 +231,7 @@ static void run_chain(Engine *engine, Chain *chain, EnginePack *weights, float *
     if (!weights || !weights->weights) weights = &own;
     chain->hidden = scratch;
     // A tile of one sample meets its slot's panels once: packed just before, they are in the thread's cache.
-    chain->by_thread = weights == &own && rows.samples_per_tile == 1 && slot_count(chain) >= engine->threads;
+    chain->by_thread = weights == &own && rows.samples_per_tile == 1 && gated_slot_count(chain) >= engine->threads;
     gated_pack_lay_out(chain, weights->weights);
     if (!weights->ready) gated_pack(engine, chain);
     weights->ready = true;
@@ -239,17 +239,14 @@ static void run_chain(Engine *engine, Chain *chain, EnginePack *weights, float *
     {
         amx_begin();
         Chain mine = *chain;
-        int held = -1; // slot
         mine.room = omp_get_thread_num();
+        mine.held = -1;
         float *hidden = chain->hidden + (size_t)mine.room * hidden_size(chain->shape, &rows);
 #pragma omp for schedule(dynamic)
         for (int i = 0; i < rows.tiles; i++) {
             Span tile = tile_rows(&rows, chain->shape, chain->gate->n_samples, i);
             const int slot = next_segment(chain, tile, tile.first).slot;
-            if (chain->by_thread && slot >= 0) {
-                gated_pack_room(&mine, slot, held);
-                held = slot;
-            }
+            if (chain->by_thread && slot >= 0) gated_pack_room(&mine, slot);
             project(&mine, &rows, tile, hidden);
             if (chain->output.data) expand(&mine, tile, hidden_operand(&mine, tile.count, hidden));
         }
@@ -279,7 +276,7 @@ static void add_products(const Chain *chain, float *ds, size_t tailor_s) {
 }
 
 static size_t products_size(const GatedShape *shape, int n_samples) {
-    return most_tiles(shape, n_samples) * (size_t)components(shape);
+    return most_tiles(shape, n_samples) * (size_t)gated_components(shape);
 }
 
 size_t engine_gated_pack(const GatedShape *shape, int n_slots) {
@@ -292,7 +289,7 @@ size_t engine_gated_scratch(const GatedShape *shape, int n_samples, int n_slots)
                                   chain_scratch(shape, n_samples, n_slots, m2, m1));
     size_t sums = scratch_larger(reduce_scratch(n, g, m1, t, n_slots) + reduce_scratch(n, g, m2, t, n_slots),
                                  reduce_scratch(n, 0, m1, t, n_slots) + reduce_scratch(n, 0, m2, t, n_slots));
-    return scratch_size((size_t)n * (size_t)components(shape)) + scratch_size(products_size(shape, n_samples)) +
+    return scratch_size((size_t)n * (size_t)gated_components(shape)) + scratch_size(products_size(shape, n_samples)) +
            scratch_larger(chain, sums);
 }
 
@@ -305,7 +302,7 @@ static double count_products(const GatedShape *shape, const Gate *gate, double w
 
 static double count_bytes(const GatedShape *shape, const Gate *gate, Activation x, Activation a, Activation y) {
     return (double)gate->n_samples * shape->rows *
-           (shape->m1 * (double)engine_type_size(x.type) + components(shape) * (double)engine_type_size(a.type) +
+           (shape->m1 * (double)engine_type_size(x.type) + gated_components(shape) * (double)engine_type_size(a.type) +
             shape->m2 * (double)engine_type_size(y.type));
 }
 
@@ -334,7 +331,7 @@ void engine_gated_backward(Engine *engine, const GatedShape *shape, const Gate *
                            Activation x, Activation a, Activation dy, Activation dx, bool accumulate,
                            const GatedGradients *dw) {
     engine_profile_begin(engine);
-    int n = gate->n_samples * shape->rows, m1 = shape->m1, m2 = shape->m2, all = components(shape);
+    int n = gate->n_samples * shape->rows, m1 = shape->m1, m2 = shape->m2, all = gated_components(shape);
     float *scratch = engine->scratch, *dh = scratch_take(&scratch, (size_t)n * (size_t)all);
     float *products = scratch_take(&scratch, products_size(shape, gate->n_samples));
     const Activation kept = {.data = dh, .type = panel_form(dy.type, NULL) == PANEL_BF16 ? ENGINE_BF16 : ENGINE_F32};

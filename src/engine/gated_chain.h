@@ -30,58 +30,58 @@ typedef struct Chain {
     float *slot_scale;             // scratch: (slots, N_G + N_T) of rows of V as integers
     float *hidden;                 // scratch: (tiles of rows, stride) after sigma, one tile a thread
     PanelForm form;                // of all panels, and of the hidden rows as an operand
-    int tiles;                     // of few rows there are so many, or tiles of VECTOR rows
+    int tiles;                     // of few rows there are so many, or tiles of GATED_VECTOR rows
     bool by_thread;                // of the rooms of open slots each thread has one, for the slot of its tile ...
-    int room;                      // ... this one
+    int room, held;                // ... this one, and what it holds: a slot, or -1
 } Chain;
 
-enum { VECTOR = 16 };
+enum { GATED_VECTOR = 16 };
 
 // ---- layout of the hidden columns: [main | rest | tailor | 1 | unused] ---------------------------------------------
 
-static inline int components(const GatedShape *shape) {
+static inline int gated_components(const GatedShape *shape) {
     return shape->n_learngene + shape->n_tailor;
 }
 
 // Panels of equal width hold all components with the least padding.
-static inline int panel_width(const GatedShape *shape) {
-    return tile_even(components(shape), PANEL_WIDTH, VECTOR);
+static inline int gated_panel_width(const GatedShape *shape) {
+    return tile_even(gated_components(shape), PANEL_WIDTH, GATED_VECTOR);
 }
 
-static inline int main_width(const GatedShape *shape) {
-    return shape->n_learngene / panel_width(shape) * panel_width(shape);
+static inline int gated_main_width(const GatedShape *shape) {
+    return shape->n_learngene / gated_panel_width(shape) * gated_panel_width(shape);
 }
 
-static inline int rest_width(const GatedShape *shape) {
-    return shape->n_learngene - main_width(shape);
+static inline int gated_rest_width(const GatedShape *shape) {
+    return shape->n_learngene - gated_main_width(shape);
 }
 
 // Components of the learngene's rest and, if the gate is open, of the tailor.
-static inline int slot_components(const GatedShape *shape, bool open) {
-    return rest_width(shape) + (open ? shape->n_tailor : 0);
+static inline int gated_slot_components(const GatedShape *shape, bool open) {
+    return gated_rest_width(shape) + (open ? shape->n_tailor : 0);
 }
 
 // The same in whole vectors: the width of the slot's panel.
-static inline int slot_width(const GatedShape *shape, int slot) {
-    return tile_round(slot_components(shape, slot >= 0), VECTOR);
+static inline int gated_slot_width(const GatedShape *shape, int slot) {
+    return tile_round(gated_slot_components(shape, slot >= 0), GATED_VECTOR);
 }
 
-static inline bool has_bias_row(const Chain *chain) {
+static inline bool gated_has_bias_row(const Chain *chain) {
     return chain->bias && chain->form != PANEL_INT8;
 }
 
 // Rows that the second product takes from the slot.
-static inline int slot_rows(const Chain *chain, int slot) {
-    return slot_components(chain->shape, slot >= 0) + has_bias_row(chain);
+static inline int gated_slot_rows(const Chain *chain, int slot) {
+    return gated_slot_components(chain->shape, slot >= 0) + gated_has_bias_row(chain);
 }
 
 // Slots that differ from one another: without tailors none does.
-static inline int slots_apart(const GatedShape *shape, int n_slots) {
+static inline int gated_slots_apart(const GatedShape *shape, int n_slots) {
     return shape->n_tailor > 0 ? n_slots : 0;
 }
 
-static inline int slot_count(const Chain *chain) {
-    return slots_apart(chain->shape, chain->gate->n_slots);
+static inline int gated_slot_count(const Chain *chain) {
+    return gated_slots_apart(chain->shape, chain->gate->n_slots);
 }
 
 // ---- packed weights (gated_pack.c) ---------------------------------------------------------------------------------
@@ -92,8 +92,8 @@ size_t gated_pack_size(const GatedShape *shape, int n_slots, int in, int out);
 void gated_pack_lay_out(Chain *chain, float *weights);
 // All of them; by thread, all but the panels of open slots.
 void gated_pack(Engine *engine, const Chain *chain);
-// The panels of an open slot into the thread's room. `held`: the slot that it had before, or -1.
-void gated_pack_room(const Chain *chain, int slot, int held);
+// The panels of an open slot into the thread's room.
+void gated_pack_room(Chain *chain, int slot);
 
 // A slot's panel of the first product, its panels of the second, and its part of an array (slots, N_G + N_T).
 float *gated_slot_in(const Chain *chain, int slot);

@@ -3,11 +3,11 @@
 #include "engine/gated_chain.h"
 
 static size_t slot_in_size(const GatedShape *shape, int in) {
-    return panel_size(in, slot_width(shape, 0));
+    return panel_size(in, gated_slot_width(shape, 0));
 }
 
 static size_t slot_out_size(const GatedShape *shape, int out) {
-    return panel_size(slot_components(shape, true) + 1, out);
+    return panel_size(gated_slot_components(shape, true) + 1, out);
 }
 
 static const float *tailor_of(const Gate *gate, const Factor *factor, int slot) {
@@ -15,10 +15,10 @@ static const float *tailor_of(const Gate *gate, const Factor *factor, int slot) 
 }
 
 size_t gated_pack_size(const GatedShape *shape, int n_slots, int in, int out) {
-    size_t slots = (size_t)slots_apart(shape, n_slots) + 1, wide = (size_t)main_width(shape);
+    size_t slots = (size_t)gated_slots_apart(shape, n_slots) + 1, wide = (size_t)gated_main_width(shape);
     return scratch_size(panel_size(in, (int)wide)) + scratch_size(panel_size((int)wide, out)) +
            scratch_size(slots * slot_in_size(shape, in)) + scratch_size(slots * slot_out_size(shape, out)) +
-           2 * scratch_size(slots * (size_t)components(shape));
+           2 * scratch_size(slots * (size_t)gated_components(shape));
 }
 
 static size_t room_of(const Chain *chain, int slot) {
@@ -39,7 +39,7 @@ typedef enum Shared { SHARED_PACKED, SHARED_COPIED, SHARED_THERE } Shared;
 // The slot's panel of the first product: (in.width, components padded to whole vectors).
 static void pack_slot_in(const Chain *chain, int slot, Shared shared) {
     const GatedShape *shape = chain->shape;
-    int in = chain->in.width, rest = rest_width(shape), width = slot_width(shape, slot);
+    int in = chain->in.width, rest = gated_rest_width(shape), width = gated_slot_width(shape, slot);
     float *panel = gated_slot_in(chain, slot);
     const size_t bytes = (size_t)(panel_at(chain->form, panel, in, width) - panel) * sizeof *panel;
     if (shared == SHARED_COPIED) {
@@ -47,7 +47,7 @@ static void pack_slot_in(const Chain *chain, int slot, Shared shared) {
     } else if (shared == SHARED_PACKED) {
         memset(panel, 0, bytes);
         if (rest > 0) {
-            const float *rows = chain->in.learngene + (size_t)main_width(shape) * (size_t)in;
+            const float *rows = chain->in.learngene + (size_t)gated_main_width(shape) * (size_t)in;
             panel_set_columns(chain->form, in, 0, rest, rows, in, panel, width);
         }
     }
@@ -60,7 +60,7 @@ static void pack_slot_in(const Chain *chain, int slot, Shared shared) {
 
 // A slot's part of an array (slots, N_G + N_T).
 float *gated_slot_at(const Chain *chain, float *array, int slot) {
-    return array + (size_t)(slot + 1) * (size_t)components(chain->shape);
+    return array + (size_t)(slot + 1) * (size_t)gated_components(chain->shape);
 }
 
 // (N_G + N_T), zeros for a tailor that is shut.
@@ -80,7 +80,7 @@ static void pack_scales(Engine *engine, const Chain *chain) {
     float *first = gated_slot_at(chain, chain->slot_scale, -1);
     panel_find_scales(engine, learngene, out, chain->out.learngene, out, first);
     memset(first + learngene, 0, (size_t)tailor * sizeof *first);
-    for (int slot = 0; slot < slot_count(chain); slot++) {
+    for (int slot = 0; slot < gated_slot_count(chain); slot++) {
         float *to = gated_slot_at(chain, chain->slot_scale, slot);
         memcpy(to, first, (size_t)learngene * sizeof *to);
         panel_find_scales(engine, tailor, out, tailor_of(chain->gate, &chain->out, slot), out, to + learngene);
@@ -89,10 +89,10 @@ static void pack_scales(Engine *engine, const Chain *chain) {
 
 // Of the rows that the second product takes from the slot one: the learngene's rest, the tailor, the bias; NULL beyond.
 static const float *slot_row(const Chain *chain, int slot, int i) {
-    const int rest = rest_width(chain->shape), out = chain->out.width;
-    if (i >= slot_rows(chain, slot)) return NULL;
-    if (i < rest) return chain->out.learngene + (size_t)(main_width(chain->shape) + i) * (size_t)out;
-    if (i < slot_components(chain->shape, slot >= 0)) {
+    const int rest = gated_rest_width(chain->shape), out = chain->out.width;
+    if (i >= gated_slot_rows(chain, slot)) return NULL;
+    if (i < rest) return chain->out.learngene + (size_t)(gated_main_width(chain->shape) + i) * (size_t)out;
+    if (i < gated_slot_components(chain->shape, slot >= 0)) {
         return tailor_of(chain->gate, &chain->out, slot) + (size_t)(i - rest) * (size_t)out;
     }
     return chain->bias;
@@ -100,10 +100,11 @@ static const float *slot_row(const Chain *chain, int slot, int i) {
 
 // The slot's panels of the second product: (slot_rows, out.width) in panels of PANEL_WIDTH columns.
 static void pack_slot_out(const Chain *chain, int slot, Shared shared) {
-    const int out = chain->out.width, rows = slot_rows(chain, slot);
-    const int own = shared == SHARED_PACKED ? 0 : rest_width(chain->shape) / PANEL_QUAD * PANEL_QUAD; // from here on
-    const int end = shared == SHARED_THERE ? rows : panel_depth(chain->form, rows);                   // zeros stay, too
-    const float *scales = gated_slot_at(chain, chain->slot_scale, slot) + main_width(chain->shape);
+    const int out = chain->out.width, rows = gated_slot_rows(chain, slot);
+    // What is the slot's own begins here; where all else is in place, zeros behind it are, too.
+    const int own = shared == SHARED_PACKED ? 0 : gated_rest_width(chain->shape) / PANEL_QUAD * PANEL_QUAD;
+    const int end = shared == SHARED_THERE ? rows : panel_depth(chain->form, rows);
+    const float *scales = gated_slot_at(chain, chain->slot_scale, slot) + gated_main_width(chain->shape);
     for (int j = 0; j < out; j += PANEL_WIDTH) {
         const int width = tile_min(PANEL_WIDTH, out - j);
         float *panel = panel_at(chain->form, gated_slot_out(chain, slot), rows, j);
@@ -127,31 +128,33 @@ static void pack_slot(const Chain *chain, int slot, Shared shared) {
     if (chain->output.data) pack_slot_out(chain, slot, shared);
 }
 
-void gated_pack_room(const Chain *chain, int slot, int held) {
-    if (slot != held) pack_slot(chain, slot, held < 0 ? SHARED_PACKED : SHARED_THERE);
+void gated_pack_room(Chain *chain, int slot) {
+    if (slot != chain->held) pack_slot(chain, slot, chain->held < 0 ? SHARED_PACKED : SHARED_THERE);
+    chain->held = slot;
 }
 
 void gated_pack_lay_out(Chain *chain, float *weights) {
     const GatedShape *shape = chain->shape;
-    size_t slots = (size_t)slot_count(chain) + 1, wide = (size_t)main_width(shape);
+    size_t slots = (size_t)gated_slot_count(chain) + 1, wide = (size_t)gated_main_width(shape);
     chain->in_panels = scratch_take(&weights, panel_size(chain->in.width, (int)wide));
     chain->out_panels = scratch_take(&weights, panel_size((int)wide, chain->out.width));
     chain->slot_in = scratch_take(&weights, slots * slot_in_size(shape, chain->in.width));
     chain->slot_out = scratch_take(&weights, slots * slot_out_size(shape, chain->out.width));
-    chain->slot_sigma = scratch_take(&weights, slots * (size_t)components(shape));
+    chain->slot_sigma = scratch_take(&weights, slots * (size_t)gated_components(shape));
     chain->slot_scale = weights;
 }
 
 void gated_pack(Engine *engine, const Chain *chain) {
     const GatedShape *shape = chain->shape;
-    int in = chain->in.width, out = chain->out.width, wide = main_width(shape);
+    int in = chain->in.width, out = chain->out.width, wide = gated_main_width(shape);
     if (chain->form == PANEL_INT8) pack_scales(engine, chain);
-    panel_pack_transposed(engine, chain->form, in, wide, panel_width(shape), chain->in.learngene, in, chain->in_panels);
+    panel_pack_transposed(engine, chain->form, in, wide, gated_panel_width(shape), chain->in.learngene, in,
+                          chain->in_panels);
     if (chain->output.data && wide > 0) {
         panel_pack(engine, chain->form, wide, out, PANEL_WIDTH, chain->out.learngene, out, chain->slot_scale,
                    chain->out_panels);
     }
-    const int slots = slot_count(chain), packed = chain->by_thread ? 0 : slots;
+    const int slots = gated_slot_count(chain), packed = chain->by_thread ? 0 : slots;
     for (int slot = -1; slot < slots; slot++) pack_slot_sigma(chain, slot);
 #pragma omp parallel num_threads(engine->threads)
     {
