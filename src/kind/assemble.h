@@ -28,7 +28,7 @@ BudgetChoice assembly_everything(const Assembly *assembly);
 // What a choice costs: its bytes and parameters as the file will hold them, the FLOPs and memory of drawing with it.
 KinditStatus assembly_measure(const Assembly *assembly, const BudgetChoice *choice, BudgetCost *cost);
 // The types that a plan chooses among when none is asked for, the finest first: those that keep the class accuracy.
-// int4 does not (docs/benchmarks.md), so it is for who asks for it.
+// int4 does not (docs/quality.md), so it is for who asks for it.
 enum { ASSEMBLY_TYPES = 3 };
 extern const StorageType assembly_types[ASSEMBLY_TYPES];
 // The best choice within `limits`, of the types allowed (at most STORAGE_TYPES, the finest first).
