@@ -11,10 +11,8 @@
 // Asks for row i of each buffer; next NULL: nothing. Between the vectors of other work, since a core waits for only a
 // few dozen cache lines at a time.
 ENGINE_INLINE void next_fetch(const NextRows *next, int i) {
-    enum { LINE = 64 };
     for (int a = 0; next && a < next->count; a++) {
-        const char *row = next->of[a].first + (size_t)i * next->of[a].stride;
-        for (size_t byte = 0; byte < next->of[a].bytes; byte += LINE) __builtin_prefetch(row + byte);
+        simd_fetch(next->of[a].first + (size_t)i * next->of[a].stride, next->of[a].bytes);
     }
 }
 

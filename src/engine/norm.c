@@ -205,10 +205,8 @@ size_t engine_norm_scratch(int batch, int tokens, int width) {
 
 // A row that is only written comes to the cache before its turn. Else each store waits for memory, and those of the
 // sums, which are in cache, wait behind it.
-ENGINE_INLINE void fetch_row(int width, Activation row) {
-    enum { LINE = 64 };
-    const char *at = row.data;
-    for (size_t i = 0; i < (size_t)width * engine_type_size(row.type); i += LINE) __builtin_prefetch(at + i, 1);
+static void fetch_row(int width, Activation row) {
+    simd_fetch(row.data, (size_t)width * engine_type_size(row.type));
 }
 
 // The norm, then the residual, of rows `first` to `end` of sample b; sums (SUMS, D) are overwritten.
