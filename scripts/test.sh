@@ -46,17 +46,20 @@ ctest --preset tsan
 
 say "fuzzing, 5 seconds a parser"
 configure_and_build fuzz
-for source in tests/fuzz/fuzz_*.c; do
-    name=$(basename "$source" .c)
+fuzz() {
+    name=$(basename "$1" .c)
     mkdir "$scratch/$name"
     seeds=tests/fuzz/corpus/${name#fuzz_}
     [ -d "$seeds" ] || seeds=
     echo "$name"
-    "build-fuzz/$name" -max_total_time=5 -rss_limit_mb=2048 "$scratch/$name" ${seeds:+"$seeds"} >"$scratch/log" 2>&1 || {
-        tail -n 50 "$scratch/log"
+    "build-fuzz/$name" -max_total_time=5 -rss_limit_mb=2048 "$scratch/$name" ${seeds:+"$seeds"} >"$scratch/$name.log" 2>&1 || {
+        tail -n 50 "$scratch/$name.log"
         exit 1
     }
-done
+}
+export -f fuzz
+export scratch
+printf '%s\0' tests/fuzz/fuzz_*.c | xargs -0 -n 1 -P "$(nproc)" bash -c 'fuzz "$1"' fuzz
 
 say "all of it held; the full test run was:"
 grep -E 'Total Test time' "$summary"

@@ -1,5 +1,5 @@
 // What fine-tuning methods put beside a product: each forward call against its equation in double, each gradient
-// against central differences of that equation.
+// against a central difference of that equation.
 #include "matrices.h"
 
 #include "engine/cayley.h"
@@ -8,7 +8,7 @@
 
 // ---- an operation: y = f(inputs), in double ------------------------------------------------------------------------
 
-enum { MOST_INPUTS = 7, MOST_TRIED = 10 };
+enum { MOST_INPUTS = 7 };
 
 typedef struct Operation {
     int n, m1, m2, r;    // rows; widths; rank, or blocks
@@ -48,25 +48,32 @@ static double operation_loss(const Operation *op) {
     return sum;
 }
 
-// grad was random before the call: what was added to it is dL/d(input). The step leaves 1e-9 of truncation and
-// rounding; single precision sums `terms` products, each rounded, and the bound is seven standard deviations of their
-// walk.
+// grad was random before the call: what was added to it is dL/d(input), all of which the derivative along a random
+// direction has in it. The step leaves 1e-8 of truncation and rounding; single precision sums `terms` products, each
+// rounded, and the bound is seven standard deviations of their walk, and of that along the direction.
 static void check_gradients(Operation *op, double terms) {
     for (int i = 0; i < op->n_in; i++) {
-        const size_t tried = op->in[i].n < MOST_TRIED ? op->in[i].n : MOST_TRIED;
-        for (size_t k = 0; k < tried && op->differentiable[i]; k++) {
-            const size_t at = k * (op->in[i].n / tried);
-            double *value = &op->in[i].d[at], kept = *value, step = 1e-5;
-            *value = kept + step;
-            double high = operation_loss(op);
-            *value = kept - step;
-            double low = operation_loss(op);
-            *value = kept;
-            const double expected = (high - low) / (2 * step), found = op->grad[i].f[at] - op->grad[i].d[at];
-            const double bound = 2 * sqrt(terms) * FLT_EPSILON * fmax(1, fabs(expected)) * 8 + 1e-6;
-            if (!(fabs(found - expected) <= bound))
-                fail_msg("gradient %d [%zu]: expected %.8g, found %.8g, bound %.3g", i, at, expected, found, bound);
+        if (!op->differentiable[i]) continue;
+        const double step = 1e-5;
+        double loss[2], found = 0, squares = 0;
+        Numbers *in = &op->in[i], direction = numbers_random(in->n, 50), kept = numbers_zero(in->n);
+        memcpy(kept.d, in->d, in->n * sizeof *in->d);
+        for (int side = 0; side < 2; side++) {
+            for (size_t k = 0; k < in->n; k++) in->d[k] = kept.d[k] + (side ? step : -step) * direction.d[k];
+            loss[side] = operation_loss(op);
         }
+        memcpy(in->d, kept.d, in->n * sizeof *in->d);
+        for (size_t k = 0; k < in->n; k++) {
+            const double gradient = op->grad[i].f[k] - op->grad[i].d[k];
+            found += gradient * direction.d[k];
+            squares += gradient * gradient;
+        }
+        const double expected = (loss[1] - loss[0]) / (2 * step);
+        const double bound = 2 * sqrt(terms * squares) * FLT_EPSILON + 1e-7 * fabs(expected) + 1e-6;
+        if (!(fabs(found - expected) <= bound))
+            fail_msg("gradient %d: expected %.8g, found %.8g, bound %.3g", i, expected, found, bound);
+        numbers_free(&direction);
+        numbers_free(&kept);
     }
 }
 

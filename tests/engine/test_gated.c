@@ -208,7 +208,7 @@ static void test_against_twin(void **state) {
     for (int i = 0; i < N_CASES; i++) {
         const Case *c = &cases[i];
         Engine *engine = engine_with_threads(&ctx, 2, engine_gated_scratch(&c->shape, c->n_samples, c->n_slots));
-        for (size_t j = 0; j < N_WANTED * N_TYPES; j++) {
+        for (size_t j = (size_t)i % 2; j < N_WANTED * N_TYPES; j += 2) { // the others in the next case
             const Types *types = &all_types[j / N_WANTED];
             Layer l;
             layer_random(&l, c);

@@ -27,6 +27,7 @@ static DitConfig adapted_config(int i) {
     if (adapters[i].blocks == 1) { // wide rotations go through matrices
         config.width = ENGINE_ROTATE_NARROW + 12;
         config.mlp_ratio = 1;
+        config.depth = 1;
     }
     return config;
 }
@@ -216,7 +217,7 @@ static void test_start(void **state) {
         const DitConfig config = adapted_config(i);
         fixture_open(&f, &config, 1, false);
         const Dit *dit = f.model->dit;
-        const Linear *k = &dit->blocks[1].k;
+        const Linear *k = &dit->blocks[config.depth - 1].k;
         const int n = k->m1 * k->m2;
         double *W = calloc(2 * (size_t)n, sizeof *W);
         float *shared = calloc(dit->layout.n_shared, sizeof *shared);
