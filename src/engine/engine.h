@@ -96,6 +96,7 @@ typedef struct GatedShape {
     int rows; // rows (tokens) per sample: buffers have n_samples * rows rows
     int m1, m2;
     int n_learngene, n_tailor; // N_G and N_T; either may be 0; without N_T the gate's slots are not looked at
+    bool frozen;               // the learngene, which gets no gradient
 } GatedShape;
 
 typedef struct GatedWeights {
@@ -111,8 +112,9 @@ typedef struct GatedGradients {
 
 size_t engine_gated_scratch(const GatedShape *shape, int n_samples, int n_slots);
 size_t engine_gated_pack(const GatedShape *shape, int n_slots); // floats of a pack for up to n_slots tailors
-// a (n_samples * rows, N_G + N_T) or none receives x [U_G; U_c]^T before sigma (backward needs it); its tail columns
-// are 0 where no tailor is open. With `accumulate` the product is added to y; there is no bias then.
+// a (n_samples * rows, N_G + N_T; N_T where the learngene is frozen) or none receives x [U_G; U_c]^T before sigma, what
+// backward needs of it; its last N_T columns are 0 where no tailor is open. With `accumulate` the product is added to
+// y; there is no bias then.
 void engine_gated_forward(Engine *engine, const GatedShape *shape, const Gate *gate, const GatedWeights *w,
                           Activation x, Activation a, Activation y, bool accumulate, EnginePack *pack /* or NULL */);
 void engine_gated_backward(Engine *engine, const GatedShape *shape, const Gate *gate, const GatedWeights *w,

@@ -21,7 +21,8 @@
 enum {
     SHARED_ROWS = 64, // rows of a tile of short samples
     FEW_TILES = 8,    // tiles that few rows are cut into
-    GROUP = 256       // columns of the output that are formed in a tile of their own: long rows are stored faster
+    GROUP = 256,      // columns of the output that are formed in a tile of their own: long rows are stored faster
+    COLUMNS = 64      // of rows that a tailor's components are multiplied by at once
 };
 
 // ---- tiles and segments of rows ------------------------------------------------------------------------------------
@@ -96,10 +97,38 @@ static size_t chain_scratch(const GatedShape *shape, int n_samples, int n_slots,
 
 // ---- the chain -----------------------------------------------------------------------------------------------------
 
-// Where a segment's column sums of raw * other are kept.
-static float *products_of(const Chain *chain, const Rows *r, Span s) {
+// Where a segment's sums are kept.
+static float *sums_of(const Chain *chain, const Rows *r, Span s) {
     int rows = chain->shape->rows, tile = s.first / rows * r->tiles_per_sample + s.first % rows / r->per_tile;
-    return chain->products + (size_t)tile * (size_t)gated_components(chain->shape);
+    return chain->sums + (size_t)tile * gated_sums(chain->shape);
+}
+
+// sums (N_T, width) = left^T rows, left (N, N_T), over the segment.
+static void sum_tailor(const Chain *chain, Span s, Activation left, Activation rows, int width, float *sums) {
+    _Alignas(64) float l[PANEL_ROWS * GATED_VECTOR], buffer[PANEL_BUFFER];
+    const int n = chain->shape->n_tailor;
+    for (int first = 0; first < width; first += PANEL_DEPTH) {
+        const int depth = tile_min(PANEL_DEPTH, width - first);
+        int ld = width;
+        const float *x = rows_read(s.count, depth, activation_at(rows, (size_t)s.first * (size_t)width + (size_t)first),
+                                   &ld, buffer);
+        for (int c = 0; c < n; c += GATED_VECTOR) {
+            const int some = tile_min(GATED_VECTOR, n - c);
+            float *to = sums + (size_t)c * (size_t)width + first;
+            rows_load(s.count, some, activation_at(left, (size_t)s.first * (size_t)n + (size_t)c), n, l, some);
+            for (int j = 0; j < depth; j += COLUMNS) {
+                gemm_tile(GEMM_TN, some, tile_min(COLUMNS, depth - j), s.count, l, some, x + j, ld, to + j, width,
+                          false);
+            }
+        }
+    }
+}
+
+// Behind the products, while the rows are in cache. (Beside a learngene that trains reduce.c reads all rows anyway.)
+static void sum_tailors(const Chain *chain, Span s, float *sums) {
+    const int n = chain->shape->n_tailor, in = chain->in.width;
+    sum_tailor(chain, s, chain->other, chain->input, in, sums);
+    sum_tailor(chain, s, chain->raw, chain->slope, chain->out.width, sums + (size_t)n * (size_t)in);
 }
 
 // Between the products, for rows of one slot: raw values are kept, then come sigma and the constant 1 behind the last
@@ -107,19 +136,22 @@ static float *products_of(const Chain *chain, const Rows *r, Span s) {
 static void finish_hidden(const Chain *chain, const Rows *r, Span s, float *hidden, uint16_t *rounded) {
     const GatedShape *shape = chain->shape;
     int stride = hidden_stride(shape, chain->form), all = gated_components(shape);
-    int open = s.slot >= 0 ? all : shape->n_learngene;
-    size_t at = (size_t)s.first * (size_t)all;
+    int open = s.slot >= 0 ? all : shape->n_learngene, kept = gated_kept(shape), first = all - kept;
+    size_t at = (size_t)s.first * (size_t)kept;
     const int end = chain->form == PANEL_INT8 ? stride : all; // integers are read to the end
     for (int i = 0; i < s.count && open < end; i++) {
         memset(hidden + (size_t)i * (size_t)stride + open, 0, (size_t)(end - open) * sizeof *hidden);
     }
     if (chain->other.data) {
-        float *sums = products_of(chain, r, s);
-        memset(sums, 0, (size_t)all * sizeof *sums);
-        rows_sum_products(s.count, all, activation_at(chain->other, at), all, hidden, stride, sums);
+        float *sums = sums_of(chain, r, s);
+        memset(sums, 0, (size_t)kept * sizeof *sums);
+        rows_sum_products(s.count, kept, activation_at(chain->other, at), kept, hidden + first, stride, sums);
     }
-    rows_store_and_scale(s.count, all, gated_slot_at(chain, chain->slot_sigma, s.slot), hidden, stride,
-                         activation_at(chain->raw, at), all, rounded);
+    const float *sigma = gated_slot_at(chain, chain->slot_sigma, s.slot);
+    if (first > 0) rows_store_and_scale(s.count, first, sigma, hidden, stride, (Activation){0}, 0, rounded);
+    rows_store_and_scale(s.count, kept, sigma + first, hidden + first, stride, activation_at(chain->raw, at), kept,
+                         rounded ? rounded + first : NULL);
+    if (chain->other.data && shape->frozen && s.slot >= 0) sum_tailors(chain, s, sums_of(chain, r, s) + kept);
     for (int i = 0; i < s.count && rounded; i++) {
         uint16_t *row = rounded + (size_t)i * (size_t)stride;
         memset(row + open, 0, (size_t)(stride - open) * sizeof *row);
@@ -256,27 +288,40 @@ static void run_chain(Engine *engine, Chain *chain, EnginePack *weights, float *
 
 // ---- calls ---------------------------------------------------------------------------------------------------------
 
-// The gradients of sigma from the column sums that the chain left: the learngene's (or NULL) and the tailors'.
-static void add_products(const Chain *chain, float *ds, size_t tailor_s) {
+// Gradients of the slot's tailor: d += s * sums, of its N_T components.
+static void add_tailor(const Chain *chain, int slot, const Factor *factor, const float *sums) {
+    const float *s = chain->gate->tailor[slot] + chain->sigma.tailor;
+    float *d = chain->gate->dtailor[slot] + factor->tailor;
+    for (int i = 0; i < chain->shape->n_tailor; i++) {
+        for (int j = 0; j < factor->width; j++, d++, sums++) *d += s[i] * *sums;
+    }
+}
+
+// The gradients from the sums that the chain left: of the learngene's sigma (or NULL), and of the tailors'.
+static void add_sums(const Chain *chain, float *ds) {
     const GatedShape *shape = chain->shape;
     const Gate *gate = chain->gate;
+    const int kept = gated_kept(shape);
     Rows rows = cut_rows(shape, gate->n_samples, chain->tiles);
     for (int i = 0; i < rows.tiles; i++) {
         Span tile = tile_rows(&rows, shape, gate->n_samples, i);
         for (Span s = tile; s.first < tile.first + tile.count; s.first += s.count) {
             s = next_segment(chain, tile, s.first);
-            const float *sums = products_of(chain, &rows, s);
+            const float *sums = sums_of(chain, &rows, s);
             float *tailor = s.slot >= 0 && gate->dtailor ? gate->dtailor[s.slot] : NULL;
             for (int j = 0; j < shape->n_learngene && ds; j++) ds[j] += sums[j];
             for (int j = 0; j < shape->n_tailor && tailor; j++) {
-                tailor[tailor_s + (size_t)j] += sums[shape->n_learngene + j];
+                tailor[chain->sigma.tailor + (size_t)j] += sums[kept - shape->n_tailor + j];
             }
+            if (!shape->frozen || !tailor) continue;
+            add_tailor(chain, s.slot, &chain->in, sums + kept);
+            add_tailor(chain, s.slot, &chain->out, sums + kept + (size_t)shape->n_tailor * (size_t)chain->in.width);
         }
     }
 }
 
-static size_t products_size(const GatedShape *shape, int n_samples) {
-    return most_tiles(shape, n_samples) * (size_t)gated_components(shape);
+static size_t sums_size(const GatedShape *shape, int n_samples) {
+    return most_tiles(shape, n_samples) * gated_sums(shape);
 }
 
 size_t engine_gated_pack(const GatedShape *shape, int n_slots) {
@@ -284,12 +329,13 @@ size_t engine_gated_pack(const GatedShape *shape, int n_slots) {
 }
 
 size_t engine_gated_scratch(const GatedShape *shape, int n_samples, int n_slots) {
-    int n = n_samples * shape->rows, m1 = shape->m1, m2 = shape->m2, g = shape->n_learngene, t = shape->n_tailor;
+    int n = n_samples * shape->rows, m1 = shape->m1, m2 = shape->m2, g = shape->n_learngene;
+    int t = shape->frozen ? 0 : shape->n_tailor;
     size_t chain = scratch_larger(chain_scratch(shape, n_samples, n_slots, m1, m2),
                                   chain_scratch(shape, n_samples, n_slots, m2, m1));
     size_t sums = scratch_larger(reduce_scratch(n, g, m1, t, n_slots) + reduce_scratch(n, g, m2, t, n_slots),
                                  reduce_scratch(n, 0, m1, t, n_slots) + reduce_scratch(n, 0, m2, t, n_slots));
-    return scratch_size((size_t)n * (size_t)gated_components(shape)) + scratch_size(products_size(shape, n_samples)) +
+    return scratch_size((size_t)n * (size_t)gated_kept(shape)) + scratch_size(sums_size(shape, n_samples)) +
            scratch_larger(chain, sums);
 }
 
@@ -302,7 +348,7 @@ static double count_products(const GatedShape *shape, const Gate *gate, double w
 
 static double count_bytes(const GatedShape *shape, const Gate *gate, Activation x, Activation a, Activation y) {
     return (double)gate->n_samples * shape->rows *
-           (shape->m1 * (double)engine_type_size(x.type) + gated_components(shape) * (double)engine_type_size(a.type) +
+           (shape->m1 * (double)engine_type_size(x.type) + gated_kept(shape) * (double)engine_type_size(a.type) +
             shape->m2 * (double)engine_type_size(y.type));
 }
 
@@ -331,9 +377,9 @@ void engine_gated_backward(Engine *engine, const GatedShape *shape, const Gate *
                            Activation x, Activation a, Activation dy, Activation dx, bool accumulate,
                            const GatedGradients *dw) {
     engine_profile_begin(engine);
-    int n = gate->n_samples * shape->rows, m1 = shape->m1, m2 = shape->m2, all = gated_components(shape);
-    float *scratch = engine->scratch, *dh = scratch_take(&scratch, (size_t)n * (size_t)all);
-    float *products = scratch_take(&scratch, products_size(shape, gate->n_samples));
+    int n = gate->n_samples * shape->rows, m1 = shape->m1, m2 = shape->m2, columns = gated_kept(shape);
+    float *scratch = engine->scratch, *dh = scratch_take(&scratch, (size_t)n * (size_t)columns);
+    float *sums = scratch_take(&scratch, sums_size(shape, gate->n_samples));
     const Activation kept = {.data = dh, .type = panel_form(dy.type, NULL) == PANEL_BF16 ? ENGINE_BF16 : ENGINE_F32};
     bool tailors = gate->dtailor && gate->n_slots > 0 && shape->n_tailor > 0;
     Chain chain = {.shape = shape,
@@ -344,28 +390,28 @@ void engine_gated_backward(Engine *engine, const GatedShape *shape, const Gate *
                    .input = dy,
                    .raw = kept,
                    .other = dw->s || tailors ? a : (Activation){0},
-                   .products = products,
+                   .sums = sums,
                    .output = dx,
                    .slope = x,
                    .accumulate = accumulate,
                    .tiles = FEW_TILES};
-    Reduction of[2] = {{.n = n, .q = m1, .L = kept, .ldl = all, .X = x, .ldx = m1},
-                       {.n = n, .q = m2, .L = a, .ldl = all, .X = dy, .ldx = m2, .sums_x = dw->bias}};
+    Reduction of[2] = {{.n = n, .q = m1, .L = kept, .ldl = columns, .X = x, .ldx = m1},
+                       {.n = n, .q = m2, .L = a, .ldl = columns, .X = dy, .ldx = m2, .sums_x = dw->bias}};
     for (int i = 0; i < 2; i++) {
         if (dw->U) {
             of[i].p = shape->n_learngene;
             of[i].scale = w->s;
             of[i].G = i == 0 ? dw->U : dw->V;
         } else {
-            of[i].L = activation_at(of[i].L, (size_t)shape->n_learngene); // the tailors' columns alone
+            of[i].L = activation_at(of[i].L, (size_t)(columns - shape->n_tailor)); // the tailors' columns alone
         }
-        if (!tailors) continue;
+        if (!tailors || shape->frozen) continue;
         of[i].tailors = (ReduceTailors){.gate = gate, .n = shape->n_tailor, .rows = shape->rows, .scale = w->tailor_s};
         of[i].tailors.G = i == 0 ? w->tailor_U : w->tailor_V;
     }
     if (dx.data || dw->U || dw->s || tailors) run_chain(engine, &chain, NULL, scratch);
-    if (dw->s || tailors) add_products(&chain, dw->s, w->tailor_s);
-    if (dw->U || tailors) {
+    if (dw->s || tailors) add_sums(&chain, dw->s);
+    if (dw->U || (tailors && !shape->frozen)) {
         reduce(engine, 2, of, scratch);
     } else if (dw->bias) {
         reduce(engine, 1, &of[1], scratch);

@@ -17,9 +17,9 @@ typedef struct Chain {
     const Gate *gate;
     Factor in, out, sigma; // width of sigma: 1
     Activation input;      // (N, in.width)
-    Activation raw;        // (N, N_G + N_T) receives the hidden values before sigma
-    Activation other;      // (N, N_G + N_T) or none: raw's partner in the gradient of sigma ...
-    float *products;       // ... scratch: (tiles of samples, N_G + N_T) column sums of raw * other
+    Activation raw;        // (N, kept) receives the hidden values before sigma
+    Activation other;      // (N, kept) or none: raw's partner in the gradient of sigma ...
+    float *sums;           // ... scratch: (tiles of samples, gated_sums) of rows
     const float *bias;     // (out.width) or NULL
     Activation output;     // (N, out.width), or none: raw alone is wanted
     Activation slope;      // where .gelu: output is multiplied by GELU's slope at these (N, out.width)
@@ -41,6 +41,18 @@ enum { GATED_VECTOR = 16 };
 
 static inline int gated_components(const GatedShape *shape) {
     return shape->n_learngene + shape->n_tailor;
+}
+
+// What gradients need of the hidden values: the last so many columns.
+static inline int gated_kept(const GatedShape *shape) {
+    return shape->frozen ? shape->n_tailor : gated_components(shape);
+}
+
+// Floats of a tile's sums over rows: of raw * other, column by column, and, where the learngene is frozen, of the
+// tailor's other^T input and raw^T slope.
+static inline size_t gated_sums(const GatedShape *shape) {
+    const size_t tailors = (size_t)shape->n_tailor * (size_t)(shape->m1 + shape->m2);
+    return (size_t)gated_kept(shape) + (shape->frozen ? tailors : 0);
 }
 
 // Panels of equal width hold all components with the least padding.

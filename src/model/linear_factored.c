@@ -63,12 +63,13 @@ static void factored_init(const Linear *linear, uint64_t seed, int class_index, 
     for (size_t k = 0; k < rows; k++) sigmas[k] = sigma;
 }
 
-static int factored_saved(const Linear *linear) {
-    return linear->n_learngene + linear->n_tailor;
+static GatedShape factored_shape(const Linear *linear) {
+    const bool frozen = factored_spec(linear, FACTORED_U)->frozen; // s and V have its role
+    return (GatedShape){linear->rows, linear->m1, linear->m2, linear->n_learngene, linear->n_tailor, frozen};
 }
 
-static GatedShape factored_shape(const Linear *linear) {
-    return (GatedShape){linear->rows, linear->m1, linear->m2, linear->n_learngene, linear->n_tailor};
+static int factored_saved(const Linear *linear) {
+    return linear->n_tailor + (factored_shape(linear).frozen ? 0 : linear->n_learngene);
 }
 
 static size_t factored_scratch(const Linear *linear, int n_samples, int n_slots) {

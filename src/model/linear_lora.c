@@ -98,7 +98,7 @@ void lora_formed_backward(const Linear *linear, Engine *engine, int n, const flo
 // ---- beside a factored base ----------------------------------------------------------------------------------------
 
 static GatedShape chain_shape(const Linear *linear) {
-    return (GatedShape){linear->rows, linear->m1, linear->m2, linear->adapter->rank, 0};
+    return (GatedShape){linear->rows, linear->m1, linear->m2, linear->adapter->rank, 0, false};
 }
 
 static GatedWeights chain_weights(const Linear *linear, const float *shared) {

@@ -15,7 +15,17 @@ static void svdiff_init(const Linear *linear, uint64_t seed, int class_index, fl
 }
 
 static GatedShape svdiff_shape(const Linear *linear) {
-    return (GatedShape){linear->rows, linear->m1, linear->m2, linear->n_learngene, 0};
+    return (GatedShape){linear->rows, linear->m1, linear->m2, linear->n_learngene, 0, false};
+}
+
+static int svdiff_saved(const Linear *linear) { // x U^T
+    return linear->n_learngene;
+}
+
+// More than the base's, whose components are frozen.
+static size_t svdiff_scratch(const Linear *linear, int n_samples, int n_slots) {
+    const GatedShape shape = svdiff_shape(linear);
+    return engine_gated_scratch(&shape, n_samples, n_slots);
 }
 
 static size_t svdiff_size(const Linear *linear) {
@@ -82,8 +92,8 @@ const LinearKind linear_svdiff = {
     .name = "svdiff",
     .declare = svdiff_declare,
     .init = svdiff_init,
-    .saved = adapter_saved_of_base,
-    .scratch = adapter_scratch,
+    .saved = svdiff_saved,
+    .scratch = svdiff_scratch,
     .work = svdiff_work,
     .pack = adapter_pack,
     .forward = svdiff_forward,

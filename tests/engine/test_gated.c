@@ -15,20 +15,23 @@ typedef struct Case {
 } Case;
 
 static const Case cases[] = {
-    {{1, 1, 1, 1, 1}, 1, 1, {0}},
-    {{10, 12, 9, 5, 3}, 4, 3, {0, 2, -1, 1}},              // every slot and the null label
-    {{64, 40, 70, 64, 2}, 3, 1, {0, 0, 0}},                // one class repeated; whole vectors and a thin tailor
-    {{100, 33, 24, 17, 1}, 3, 2, {1, -1, 0}},              // N_T = 1, samples longer than a tile
-    {{130, 16, 200, 66, 4}, 2, 2, {1, 0}},                 // tiles of uneven length
-    {{7, 24, 30, 9, 0}, 3, 0, {-1, -1, -1}},               // N_T = 0
-    {{7, 24, 30, 9, 0}, 4, 3, {0, 2, -1, 1}},              // the same, with slots that hold other layers' tailors
-    {{20, 24, 30, 0, 3}, 4, 2, {0, -1, 1, 0}},             // N_G = 0
-    {{20, 24, 30, 11, 2}, 3, 0, {-1, -1, -1}},             // all null
-    {{70, 40, 70, 80, 2}, 7, 3, {0, 1, 0, 2, -1, 1, 1}},   // threads go from one slot to the next and back
-    {{20, 24, 30, 8, 2}, 3, 2, {1, -1, 1}},                // slot 0 open but used by no sample
-    {{1, 50, 300, 26, 2}, 70, 3, {0, 0, 1, 2, -1, -1, 2}}, // one row a sample (the rest: slot 0)
-    {{256, 270, 20, 200, 9}, 1, 1, {0}},                   // one sample; more components than a kernel sums at once
-    {{70, 300, 280, 24, 3}, 5, 2, {1, 1, 0, -1, 1}},       // wide: rows are gathered
+    {{1, 1, 1, 1, 1, false}, 1, 1, {0}},
+    {{10, 12, 9, 5, 3, false}, 4, 3, {0, 2, -1, 1}},            // every slot and the null label
+    {{64, 40, 70, 64, 2, false}, 3, 1, {0, 0, 0}},              // one class repeated; whole vectors and a thin tailor
+    {{100, 33, 24, 17, 1, false}, 3, 2, {1, -1, 0}},            // N_T = 1, samples longer than a tile
+    {{130, 16, 200, 66, 4, false}, 2, 2, {1, 0}},               // tiles of uneven length
+    {{7, 24, 30, 9, 0, false}, 3, 0, {-1, -1, -1}},             // N_T = 0
+    {{7, 24, 30, 9, 0, false}, 4, 3, {0, 2, -1, 1}},            // the same, with slots that hold other layers' tailors
+    {{20, 24, 30, 0, 3, false}, 4, 2, {0, -1, 1, 0}},           // N_G = 0
+    {{20, 24, 30, 11, 2, false}, 3, 0, {-1, -1, -1}},           // all null
+    {{70, 40, 70, 80, 2, false}, 7, 3, {0, 1, 0, 2, -1, 1, 1}}, // threads go from one slot to the next and back
+    {{20, 24, 30, 8, 2, false}, 3, 2, {1, -1, 1}},              // slot 0 open but used by no sample
+    {{1, 50, 300, 26, 2, false}, 70, 3, {0, 0, 1, 2, -1, -1, 2}}, // one row a sample (the rest: slot 0)
+    {{256, 270, 20, 200, 9, false}, 1, 1, {0}},             // one sample; more components than a kernel sums at once
+    {{70, 300, 280, 24, 3, false}, 5, 2, {1, 1, 0, -1, 1}}, // wide: rows are gathered
+    {{70, 40, 70, 80, 2, true}, 4, 3, {2, 0, -1, 1}},       // beside a frozen learngene
+    {{10, 12, 9, 5, 3, true}, 4, 3, {0, 2, -1, 1}},         // the same, in one panel
+    {{7, 24, 30, 9, 0, true}, 3, 0, {-1, -1, -1}},          // frozen, and nothing is kept
 };
 enum { N_CASES = sizeof cases / sizeof *cases };
 
@@ -44,7 +47,7 @@ typedef struct Layer {
 
 static void layer_random(Layer *l, const Case *c) {
     size_t rows = (size_t)(c->n_samples * c->shape.rows), m1 = (size_t)c->shape.m1, m2 = (size_t)c->shape.m2;
-    size_t g = (size_t)c->shape.n_learngene, t = (size_t)c->shape.n_tailor;
+    size_t g = (size_t)c->shape.n_learngene, t = (size_t)c->shape.n_tailor, kept = c->shape.frozen ? t : g + t;
     *l = (Layer){.U = numbers_random(g * m1, 1),
                  .s = numbers_random(g, 2),
                  .V = numbers_random(g * m2, 3),
@@ -54,7 +57,7 @@ static void layer_random(Layer *l, const Case *c) {
                  .dV = numbers_random(g * m2, 7),
                  .dbias = numbers_random(m2, 8),
                  .x = numbers_random(rows * m1, 9),
-                 .a = numbers_random(rows * (g + t), 10),
+                 .a = numbers_random(rows * kept, 10),
                  .y = numbers_random(rows * m2, 11),
                  .dy = numbers_random(rows * m2, 12),
                  .dx = numbers_random(rows * m1, 13)};
@@ -107,7 +110,7 @@ static void run_engine_as(Engine *engine, const Case *c, Layer *l, const Types *
     GatedGradients dw = {NULL, NULL, NULL, want.bias ? l->dbias.f : NULL};
     Activation x = numbers_as(&l->x, types->x), a = numbers_as(&l->a, types->a), dx = numbers_as(&l->dx, types->dx);
     x.gelu = types->gelu;
-    if (want.learngene) dw.U = l->dU.f, dw.s = l->ds.f, dw.V = l->dV.f;
+    if (want.learngene && !c->shape.frozen) dw.U = l->dU.f, dw.s = l->ds.f, dw.V = l->dV.f;
     engine_gated_forward(engine, &c->shape, &gate, &w, x, a, numbers_as(&l->y, types->y), want.accumulate && !want.bias,
                          NULL);
     engine_gated_backward(engine, &c->shape, &gate, &w, x, a, numbers_as(&l->dy, types->dy),
@@ -154,7 +157,7 @@ static void run_twin_as(const Case *c, Layer *l, const Types *types, Wanted want
     memcpy(before.d, l->y.d, l->y.n * sizeof(double));
     memcpy(read.d, l->x.d, l->x.n * sizeof(double));
     if (types->gelu) plain_gelu_forward_f64(l->x.n, l->x.d, read.d);
-    if (want.learngene) dw.U = l->dU.d, dw.s = l->ds.d, dw.V = l->dV.d;
+    if (want.learngene && !c->shape.frozen) dw.U = l->dU.d, dw.s = l->ds.d, dw.V = l->dV.d;
     plain_gated_forward_f64(&c->shape, c->n_samples, c->slot, &of_x, read.d, l->a.d, l->y.d);
     for (size_t i = 0; i < l->y.n && want.accumulate && !want.bias; i++) l->y.d[i] += before.d[i];
     // Backward is given what forward kept: a stored `a` may lie one rounding from the twin's.
@@ -291,7 +294,7 @@ static void test_samples_are_independent(void **state) {
     skip_where_blas_is_forced();
     KinditContext ctx;
     for (int i = 0; i < N_TYPES; i++) {
-        Case c = {{10, 300, 70, 40, 3}, 20, 3, {0, 2, -1, 1, 1}};
+        Case c = {{10, 300, 70, 40, 3, false}, 20, 3, {0, 2, -1, 1, 1}};
         Engine *engine = engine_with_threads(&ctx, 2, engine_gated_scratch(&c.shape, c.n_samples, c.n_slots));
         Layer all;
         layer_random(&all, &c);
@@ -311,7 +314,7 @@ static void test_samples_are_independent(void **state) {
 // A batch without class 1 leaves its gradient as it was, bit for bit, and NaN in its weights harms nothing.
 static void test_absent_class_is_untouched(void **state) {
     (void)state;
-    Case c = {{20, 24, 30, 11, 2}, 4, 3, {0, 2, -1, 0}};
+    Case c = {{20, 24, 30, 11, 2, false}, 4, 3, {0, 2, -1, 0}};
     KinditContext ctx;
     Engine *engine = engine_with_threads(&ctx, 2, engine_gated_scratch(&c.shape, c.n_samples, c.n_slots));
     Layer l, before;
@@ -332,7 +335,7 @@ static void test_absent_class_is_untouched(void **state) {
 // Sigma's gradient without those of U and V, and theirs without sigma's.
 static void test_sigma_apart(void **state) {
     (void)state;
-    Case c = {{70, 24, 30, 11, 0}, 4, 0, {-1, -1, -1, -1}};
+    Case c = {{70, 24, 30, 11, 0, false}, 4, 0, {-1, -1, -1, -1}};
     KinditContext ctx;
     Engine *engine = engine_with_threads(&ctx, 2, engine_gated_scratch(&c.shape, c.n_samples, c.n_slots));
     Layer all, part;
@@ -356,7 +359,7 @@ static void test_sigma_apart(void **state) {
 
 static void test_null_label_keeps_zero_tail(void **state) {
     (void)state;
-    Case c = {{6, 24, 30, 11, 2}, 2, 1, {-1, 0}};
+    Case c = {{6, 24, 30, 11, 2, false}, 2, 1, {-1, 0}};
     KinditContext ctx;
     Engine *engine = engine_with_threads(&ctx, 1, engine_gated_scratch(&c.shape, c.n_samples, c.n_slots));
     Layer l;
@@ -413,7 +416,7 @@ static void assert_slopes(const Case *c, Layer *l, Numbers *parameter, const Num
 
 static void test_twin_against_differences(void **state) {
     (void)state;
-    Case c = {{2, 4, 3, 3, 2}, 4, 2, {0, -1, 1, 0}};
+    Case c = {{2, 4, 3, 3, 2, false}, 4, 2, {0, -1, 1, 0}};
     Layer l;
     layer_random(&l, &c);
     Numbers *gradients[] = {&l.dU, &l.ds, &l.dV, &l.dbias, &l.dtailor[0], &l.dtailor[1]};

@@ -253,8 +253,10 @@ static void check_row(const GatedShape *shape, const Gated *w, int row, EngineTy
 }
 
 static const GatedShape shapes[] = {
-    {1, 1, 1, 1, 1},       {10, 12, 9, 5, 3},     {64, 40, 70, 64, 2}, {100, 33, 24, 17, 1}, {16, 128, 512, 56, 1},
-    {20, 512, 128, 56, 1}, {64, 192, 192, 80, 2}, {7, 24, 30, 9, 0},   {20, 24, 30, 0, 3},   {70, 600, 280, 290, 9},
+    {1, 1, 1, 1, 1, false},        {10, 12, 9, 5, 3, false},     {64, 40, 70, 64, 2, false},
+    {100, 33, 24, 17, 1, false},   {16, 128, 512, 56, 1, false}, {20, 512, 128, 56, 1, false},
+    {64, 192, 192, 80, 2, false},  {7, 24, 30, 9, 0, false},     {20, 24, 30, 0, 3, false},
+    {70, 600, 280, 290, 9, false},
 };
 enum { N_SHAPES = sizeof shapes / sizeof *shapes };
 
@@ -293,7 +295,7 @@ static void test_gated_keeps_its_bits(void **state) {
 static void test_nan_is_kept(void **state) {
     (void)state;
     skip_where_there_is_none();
-    const GatedShape shape = {4, 40, 30, 20, 2};
+    const GatedShape shape = {4, 40, 30, 20, 2, false};
     Gated w = gated_random(&shape, N_SAMPLES);
     w.x.f[5] = NAN, w.x.f[45] = INFINITY;
     run_gated(1, &shape, N_SAMPLES, ENGINE_F32, false, true, &w);
