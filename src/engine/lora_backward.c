@@ -86,10 +86,7 @@ static void pack(Engine *engine, const Sums *s, const Side *side, const float *f
 // Columns [first, first + depth) of rows from `row` on.
 static Operand read_rows(const Sums *s, const Side *side, int row, int rows, int first, int depth, float *buffer) {
     const Activation from = activation_at(side->rows, (size_t)row * (size_t)side->m + (size_t)first);
-    if (s->form == PANEL_BF16 || side->m <= FAR_STRIDE)
-        return operand_read(s->form, rows, depth, from, side->m, buffer);
-    rows_load(rows, depth, from, side->m, buffer, depth);
-    return (Operand){.rows = buffer, .ld = depth, .form = s->form};
+    return operand_read(s->form, rows, depth, from, side->m, buffer);
 }
 
 // hidden (rows, stride) [+]= x factor^T, of these columns of x.
