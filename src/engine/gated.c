@@ -4,6 +4,7 @@
 //     dx = ((dy V^T) * s) U          keeps  dh = dy V^T
 //
 // and the parameter gradients follow from a and dh alone: dU = s * (dh^T x), dV = s * (a^T dy), ds = sum of a * dh.
+// reduce.c sums them over rows; beside a frozen learngene the chain itself does so, for the tailors alone.
 //
 // A tile of rows goes through the whole chain while it is in cache. Its hidden columns are [main | rest | tailor | 1 |
 // unused]: `main` are the learngene's components that fill whole panels and are common to all samples. The `rest` of
@@ -124,7 +125,7 @@ static void sum_tailor(const Chain *chain, Span s, Activation left, Activation r
     }
 }
 
-// Behind the products, while the rows are in cache. (Beside a learngene that trains reduce.c reads all rows anyway.)
+// Of both factors, while the rows are in cache. (Beside a learngene that trains reduce.c reads them all anyway.)
 static void sum_tailors(const Chain *chain, Span s, float *sums) {
     const int n = chain->shape->n_tailor, in = chain->in.width;
     sum_tailor(chain, s, chain->other, chain->input, in, sums);

@@ -30,7 +30,8 @@ static const Case cases[] = {
     {{256, 270, 20, 200, 9, false}, 1, 1, {0}},             // one sample; more components than a kernel sums at once
     {{70, 300, 280, 24, 3, false}, 5, 2, {1, 1, 0, -1, 1}}, // wide: rows are gathered
     {{70, 40, 70, 80, 2, true}, 4, 3, {2, 0, -1, 1}},       // beside a frozen learngene
-    {{10, 12, 9, 5, 3, true}, 4, 3, {0, 2, -1, 1}},         // the same, in one panel
+    {{130, 300, 24, 30, 2, true}, 3, 2, {1, -1, 0}},        // the same, wide, samples longer than a tile
+    {{10, 12, 9, 5, 17, true}, 4, 3, {0, 2, -1, 1}},        // more components than are summed at once
     {{7, 24, 30, 9, 0, true}, 3, 0, {-1, -1, -1}},          // frozen, and nothing is kept
 };
 enum { N_CASES = sizeof cases / sizeof *cases };
