@@ -110,11 +110,14 @@ typedef struct GatedGradients {
     float *bias;      // or NULL
 } GatedGradients;
 
+// Columns of the hidden values that gradients need: the last so many, N_G + N_T or N_T.
+static inline int engine_gated_kept(const GatedShape *shape) {
+    return shape->n_tailor + (shape->frozen ? 0 : shape->n_learngene);
+}
 size_t engine_gated_scratch(const GatedShape *shape, int n_samples, int n_slots);
 size_t engine_gated_pack(const GatedShape *shape, int n_slots); // floats of a pack for up to n_slots tailors
-// a (n_samples * rows, N_G + N_T; N_T where the learngene is frozen) or none receives x [U_G; U_c]^T before sigma, what
-// backward needs of it; its last N_T columns are 0 where no tailor is open. With `accumulate` the product is added to
-// y; there is no bias then.
+// a (n_samples * rows, engine_gated_kept) or none receives x [U_G; U_c]^T before sigma (backward needs it); its last
+// N_T columns are 0 where no tailor is open. With `accumulate` the product is added to y; there is no bias then.
 void engine_gated_forward(Engine *engine, const GatedShape *shape, const Gate *gate, const GatedWeights *w,
                           Activation x, Activation a, Activation y, bool accumulate, EnginePack *pack /* or NULL */);
 void engine_gated_backward(Engine *engine, const GatedShape *shape, const Gate *gate, const GatedWeights *w,

@@ -108,15 +108,15 @@ static float *sums_of(const Chain *chain, const Rows *r, Span s) {
 static void sum_tailor(const Chain *chain, Span s, Activation left, Activation rows, int width, float *sums) {
     _Alignas(64) float l[PANEL_ROWS * GATED_VECTOR], buffer[PANEL_BUFFER];
     const int n = chain->shape->n_tailor;
-    for (int first = 0; first < width; first += PANEL_DEPTH) {
-        const int depth = tile_min(PANEL_DEPTH, width - first);
-        int ld = width;
-        const float *x = rows_read(s.count, depth, activation_at(rows, (size_t)s.first * (size_t)width + (size_t)first),
-                                   &ld, buffer);
-        for (int c = 0; c < n; c += GATED_VECTOR) {
-            const int some = tile_min(GATED_VECTOR, n - c);
+    for (int c = 0; c < n; c += GATED_VECTOR) {
+        const int some = tile_min(GATED_VECTOR, n - c);
+        rows_load(s.count, some, activation_at(left, (size_t)s.first * (size_t)n + (size_t)c), n, l, some);
+        for (int first = 0; first < width; first += PANEL_DEPTH) {
+            const int depth = tile_min(PANEL_DEPTH, width - first);
+            const Activation from = activation_at(rows, (size_t)s.first * (size_t)width + (size_t)first);
+            int ld = width;
+            const float *x = rows_read(s.count, depth, from, &ld, buffer);
             float *to = sums + (size_t)c * (size_t)width + first;
-            rows_load(s.count, some, activation_at(left, (size_t)s.first * (size_t)n + (size_t)c), n, l, some);
             for (int j = 0; j < depth; j += COLUMNS) {
                 gemm_tile(GEMM_TN, some, tile_min(COLUMNS, depth - j), s.count, l, some, x + j, ld, to + j, width,
                           false);
@@ -137,14 +137,14 @@ static void sum_tailors(const Chain *chain, Span s, float *sums) {
 static void finish_hidden(const Chain *chain, const Rows *r, Span s, float *hidden, uint16_t *rounded) {
     const GatedShape *shape = chain->shape;
     int stride = hidden_stride(shape, chain->form), all = gated_components(shape);
-    int open = s.slot >= 0 ? all : shape->n_learngene, kept = gated_kept(shape), first = all - kept;
+    int open = s.slot >= 0 ? all : shape->n_learngene, kept = engine_gated_kept(shape), first = all - kept;
     size_t at = (size_t)s.first * (size_t)kept;
     const int end = chain->form == PANEL_INT8 ? stride : all; // integers are read to the end
     for (int i = 0; i < s.count && open < end; i++) {
         memset(hidden + (size_t)i * (size_t)stride + open, 0, (size_t)(end - open) * sizeof *hidden);
     }
-    if (chain->other.data) {
-        float *sums = sums_of(chain, r, s);
+    float *sums = chain->other.data ? sums_of(chain, r, s) : NULL;
+    if (sums) {
         memset(sums, 0, (size_t)kept * sizeof *sums);
         rows_sum_products(s.count, kept, activation_at(chain->other, at), kept, hidden + first, stride, sums);
     }
@@ -152,7 +152,7 @@ static void finish_hidden(const Chain *chain, const Rows *r, Span s, float *hidd
     if (first > 0) rows_store_and_scale(s.count, first, sigma, hidden, stride, (Activation){0}, 0, rounded);
     rows_store_and_scale(s.count, kept, sigma + first, hidden + first, stride, activation_at(chain->raw, at), kept,
                          rounded ? rounded + first : NULL);
-    if (chain->other.data && shape->frozen && s.slot >= 0) sum_tailors(chain, s, sums_of(chain, r, s) + kept);
+    if (sums && shape->frozen && s.slot >= 0) sum_tailors(chain, s, sums + kept);
     for (int i = 0; i < s.count && rounded; i++) {
         uint16_t *row = rounded + (size_t)i * (size_t)stride;
         memset(row + open, 0, (size_t)(stride - open) * sizeof *row);
@@ -289,34 +289,32 @@ static void run_chain(Engine *engine, Chain *chain, EnginePack *weights, float *
 
 // ---- calls ---------------------------------------------------------------------------------------------------------
 
-// Gradients of the slot's tailor: d += s * sums, of its N_T components.
-static void add_tailor(const Chain *chain, int slot, const Factor *factor, const float *sums) {
-    const float *s = chain->gate->tailor[slot] + chain->sigma.tailor;
-    float *d = chain->gate->dtailor[slot] + factor->tailor;
-    for (int i = 0; i < chain->shape->n_tailor; i++) {
-        for (int j = 0; j < factor->width; j++, d++, sums++) *d += s[i] * *sums;
-    }
+static ReduceTailors tailors_of(const Chain *chain, const Factor *factor) {
+    const GatedShape *shape = chain->shape;
+    return (ReduceTailors){chain->gate, shape->n_tailor, shape->rows, chain->sigma.tailor, factor->tailor};
 }
 
 // The gradients from the sums that the chain left: of the learngene's sigma (or NULL), and of the tailors'.
 static void add_sums(const Chain *chain, float *ds) {
     const GatedShape *shape = chain->shape;
     const Gate *gate = chain->gate;
-    const int kept = gated_kept(shape);
+    const int kept = engine_gated_kept(shape);
+    const ReduceTailors in = tailors_of(chain, &chain->in), out = tailors_of(chain, &chain->out);
     Rows rows = cut_rows(shape, gate->n_samples, chain->tiles);
     for (int i = 0; i < rows.tiles; i++) {
         Span tile = tile_rows(&rows, shape, gate->n_samples, i);
         for (Span s = tile; s.first < tile.first + tile.count; s.first += s.count) {
             s = next_segment(chain, tile, s.first);
-            const float *sums = sums_of(chain, &rows, s);
+            float *sums = sums_of(chain, &rows, s);
             float *tailor = s.slot >= 0 && gate->dtailor ? gate->dtailor[s.slot] : NULL;
             for (int j = 0; j < shape->n_learngene && ds; j++) ds[j] += sums[j];
             for (int j = 0; j < shape->n_tailor && tailor; j++) {
                 tailor[chain->sigma.tailor + (size_t)j] += sums[kept - shape->n_tailor + j];
             }
             if (!shape->frozen || !tailor) continue;
-            add_tailor(chain, s.slot, &chain->in, sums + kept);
-            add_tailor(chain, s.slot, &chain->out, sums + kept + (size_t)shape->n_tailor * (size_t)chain->in.width);
+            reduce_add_tailor(&in, s.slot, chain->in.width, sums + kept);
+            reduce_add_tailor(&out, s.slot, chain->out.width,
+                              sums + kept + (size_t)shape->n_tailor * (size_t)chain->in.width);
         }
     }
 }
@@ -336,7 +334,7 @@ size_t engine_gated_scratch(const GatedShape *shape, int n_samples, int n_slots)
                                   chain_scratch(shape, n_samples, n_slots, m2, m1));
     size_t sums = scratch_larger(reduce_scratch(n, g, m1, t, n_slots) + reduce_scratch(n, g, m2, t, n_slots),
                                  reduce_scratch(n, 0, m1, t, n_slots) + reduce_scratch(n, 0, m2, t, n_slots));
-    return scratch_size((size_t)n * (size_t)gated_kept(shape)) + scratch_size(sums_size(shape, n_samples)) +
+    return scratch_size((size_t)n * (size_t)engine_gated_kept(shape)) + scratch_size(sums_size(shape, n_samples)) +
            scratch_larger(chain, sums);
 }
 
@@ -349,7 +347,7 @@ static double count_products(const GatedShape *shape, const Gate *gate, double w
 
 static double count_bytes(const GatedShape *shape, const Gate *gate, Activation x, Activation a, Activation y) {
     return (double)gate->n_samples * shape->rows *
-           (shape->m1 * (double)engine_type_size(x.type) + gated_kept(shape) * (double)engine_type_size(a.type) +
+           (shape->m1 * (double)engine_type_size(x.type) + engine_gated_kept(shape) * (double)engine_type_size(a.type) +
             shape->m2 * (double)engine_type_size(y.type));
 }
 
@@ -378,7 +376,7 @@ void engine_gated_backward(Engine *engine, const GatedShape *shape, const Gate *
                            Activation x, Activation a, Activation dy, Activation dx, bool accumulate,
                            const GatedGradients *dw) {
     engine_profile_begin(engine);
-    int n = gate->n_samples * shape->rows, m1 = shape->m1, m2 = shape->m2, columns = gated_kept(shape);
+    int n = gate->n_samples * shape->rows, m1 = shape->m1, m2 = shape->m2, columns = engine_gated_kept(shape);
     float *scratch = engine->scratch, *dh = scratch_take(&scratch, (size_t)n * (size_t)columns);
     float *sums = scratch_take(&scratch, sums_size(shape, gate->n_samples));
     const Activation kept = {.data = dh, .type = panel_form(dy.type, NULL) == PANEL_BF16 ? ENGINE_BF16 : ENGINE_F32};
@@ -407,8 +405,7 @@ void engine_gated_backward(Engine *engine, const GatedShape *shape, const Gate *
             of[i].L = activation_at(of[i].L, (size_t)(columns - shape->n_tailor)); // the tailors' columns alone
         }
         if (!tailors || shape->frozen) continue;
-        of[i].tailors = (ReduceTailors){.gate = gate, .n = shape->n_tailor, .rows = shape->rows, .scale = w->tailor_s};
-        of[i].tailors.G = i == 0 ? w->tailor_U : w->tailor_V;
+        of[i].tailors = tailors_of(&chain, i == 0 ? &chain.out : &chain.in);
     }
     if (dx.data || dw->U || dw->s || tailors) run_chain(engine, &chain, NULL, scratch);
     if (dw->s || tailors) add_sums(&chain, dw->s);

@@ -43,16 +43,11 @@ static inline int gated_components(const GatedShape *shape) {
     return shape->n_learngene + shape->n_tailor;
 }
 
-// What gradients need of the hidden values: the last so many columns.
-static inline int gated_kept(const GatedShape *shape) {
-    return shape->frozen ? shape->n_tailor : gated_components(shape);
-}
-
 // Floats of a tile's sums over rows: of raw * other, column by column, and, where the learngene is frozen, of the
 // tailor's other^T input and raw^T slope.
 static inline size_t gated_sums(const GatedShape *shape) {
     const size_t tailors = (size_t)shape->n_tailor * (size_t)(shape->m1 + shape->m2);
-    return (size_t)gated_kept(shape) + (shape->frozen ? tailors : 0);
+    return (size_t)engine_gated_kept(shape) + (shape->frozen ? tailors : 0);
 }
 
 // Panels of equal width hold all components with the least padding.

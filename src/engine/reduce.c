@@ -256,15 +256,18 @@ static bool part_has(const Reduction *r, const Cut *c, int part, int slot) {
     return false;
 }
 
+void reduce_add_tailor(const ReduceTailors *t, int slot, int q, float *sums) {
+    for (int i = 0; i < t->n; i++) {
+        const size_t at = (size_t)i * (size_t)q;
+        add_parts(q, 1, sums + at, 0, t->gate->tailor[slot][t->scale + (size_t)i], t->gate->dtailor[slot] + t->G + at);
+    }
+}
+
 static void add_tailor(const Reduction *r, const Cut *c, const Sums *s, int slot) {
     const ReduceTailors *t = &r->tailors;
     for (int part = 0; part < c->parts && t->gate->dtailor[slot]; part++) {
         if (!part_has(r, c, part, slot)) continue;
-        for (int i = 0; i < t->n; i++) {
-            size_t at = (size_t)i * (size_t)r->q;
-            float *sum = s->tailors + (size_t)part * s->size + (size_t)slot * (size_t)t->n * (size_t)r->q + at;
-            add_parts(r->q, 1, sum, 0, t->gate->tailor[slot][t->scale + (size_t)i], t->gate->dtailor[slot] + t->G + at);
-        }
+        reduce_add_tailor(t, slot, r->q, tailor_sums(r, s, slot) + (size_t)part * s->size);
     }
 }
 

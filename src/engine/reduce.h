@@ -28,6 +28,9 @@ typedef struct Reduction {
 
 enum { REDUCE_MOST = 2 }; // reductions in a call: their work is shared out together
 
+// The same for one slot, which has a gradient vector, from sums (n, q) that were formed elsewhere.
+void reduce_add_tailor(const ReduceTailors *t, int slot, int q, float *sums);
+
 size_t reduce_scratch(int n, int p, int q, int n_tailor, int n_slots); // of one of them
 void reduce(Engine *engine, int count, const Reduction *r, float *scratch);
 

@@ -69,7 +69,8 @@ static GatedShape factored_shape(const Linear *linear) {
 }
 
 static int factored_saved(const Linear *linear) {
-    return linear->n_tailor + (factored_shape(linear).frozen ? 0 : linear->n_learngene);
+    const GatedShape shape = factored_shape(linear);
+    return engine_gated_kept(&shape);
 }
 
 static size_t factored_scratch(const Linear *linear, int n_samples, int n_slots) {

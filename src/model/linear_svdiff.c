@@ -19,7 +19,8 @@ static GatedShape svdiff_shape(const Linear *linear) {
 }
 
 static int svdiff_saved(const Linear *linear) { // x U^T
-    return linear->n_learngene;
+    const GatedShape shape = svdiff_shape(linear);
+    return engine_gated_kept(&shape);
 }
 
 // More than the base's, whose components are frozen.
