@@ -22,8 +22,7 @@
 enum {
     SHARED_ROWS = 64, // rows of a tile of short samples
     FEW_TILES = 8,    // tiles that few rows are cut into
-    GROUP = 256,      // columns of the output that are formed in a tile of their own: long rows are stored faster
-    COLUMNS = 64      // of rows that a tailor's components are multiplied by at once
+    GROUP = 256       // columns of the output that are formed in a tile of their own: long rows are stored faster
 };
 
 // ---- tiles and segments of rows ------------------------------------------------------------------------------------
@@ -107,20 +106,17 @@ static float *sums_of(const Chain *chain, const Rows *r, Span s) {
 // sums (N_T, width) = left^T rows, left (N, N_T), over the segment.
 static void sum_tailor(const Chain *chain, Span s, Activation left, Activation rows, int width, float *sums) {
     _Alignas(64) float l[PANEL_ROWS * GATED_VECTOR], buffer[PANEL_BUFFER];
-    const int n = chain->shape->n_tailor;
+    const int n = chain->shape->n_tailor, piece = panel_piece(PANEL_F32);
     for (int c = 0; c < n; c += GATED_VECTOR) {
         const int some = tile_min(GATED_VECTOR, n - c);
         rows_load(s.count, some, activation_at(left, (size_t)s.first * (size_t)n + (size_t)c), n, l, some);
-        for (int first = 0; first < width; first += PANEL_DEPTH) {
-            const int depth = tile_min(PANEL_DEPTH, width - first);
+        for (int first = 0; first < width; first += piece) {
+            const int depth = tile_min(piece, width - first);
             const Activation from = activation_at(rows, (size_t)s.first * (size_t)width + (size_t)first);
             int ld = width;
             const float *x = rows_read(s.count, depth, from, &ld, buffer);
             float *to = sums + (size_t)c * (size_t)width + first;
-            for (int j = 0; j < depth; j += COLUMNS) {
-                gemm_tile(GEMM_TN, some, tile_min(COLUMNS, depth - j), s.count, l, some, x + j, ld, to + j, width,
-                          false);
-            }
+            gemm_wide(GEMM_TN, some, depth, s.count, l, some, x, ld, to, width, false);
         }
     }
 }
@@ -171,9 +167,9 @@ static float *rounded_rows(const Chain *chain, int n, float *hidden) {
 // The hidden rows as the second product takes them.
 static Operand hidden_operand(const Chain *chain, int n, float *hidden) {
     const int stride = hidden_stride(chain->shape, chain->form);
-    float *rounded = rounded_rows(chain, n, hidden);
-    if (chain->form == PANEL_BF16) return (Operand){.rows = rounded, .ld = stride, .form = PANEL_BF16};
-    return operand_read(chain->form, n, stride, activation_f32(hidden), stride, rounded);
+    float *rounded = panel_is_f32(chain->form) ? hidden : rounded_rows(chain, n, hidden);
+    if (chain->form != PANEL_INT8) return (Operand){.rows = rounded, .ld = stride, .form = chain->form};
+    return operand_read(PANEL_INT8, n, stride, activation_f32(hidden), stride, rounded);
 }
 
 // Rows of the tile: hidden = input [learngene; tailor]^T, then sigma.
@@ -181,13 +177,14 @@ static void project(const Chain *chain, const Rows *r, Span tile, float *hidden)
     _Alignas(64) float loaded[PANEL_BUFFER];
     const GatedShape *shape = chain->shape;
     int in = chain->in.width, wide = gated_main_width(shape), stride = hidden_stride(shape, chain->form);
+    const int piece = panel_piece(chain->form);
     uint16_t *rounded = NULL; // by finish_hidden
     if (chain->form == PANEL_BF16) rounded = (uint16_t *)(void *)rounded_rows(chain, tile.count, hidden);
-    for (int first = 0; first < in; first += PANEL_DEPTH) {
-        int depth = tile_min(PANEL_DEPTH, in - first);
+    for (int first = 0; first < in; first += piece) {
+        int depth = tile_min(piece, in - first);
         Activation rows = activation_at(chain->input, (size_t)tile.first * (size_t)in + (size_t)first);
         Operand input = operand_read(chain->form, tile.count, depth, rows, in, loaded);
-        panel_multiply(tile.count, depth, wide, input, chain->in_panels, in, first, gated_panel_width(shape), hidden,
+        panel_multiply(tile.count, depth, wide, input, chain->in_panels, in, first, panel_width(chain->form), hidden,
                        stride, first > 0);
         for (Span s = tile; s.first < tile.first + tile.count; s.first += s.count) {
             s = next_segment(chain, tile, s.first);
@@ -217,9 +214,10 @@ static void expand_panel(const Chain *chain, Span tile, Operand hidden, int colu
                                 accumulate);
         return;
     }
-    for (int first = 0; first < wide; first += PANEL_DEPTH) {
-        panel_multiply(tile.count, tile_min(PANEL_DEPTH, wide - first), width, operand_at(hidden, 0, first), main, wide,
-                       first, PANEL_WIDTH, y, ld, accumulate || first > 0);
+    const int piece = panel_piece(chain->form);
+    for (int first = 0; first < wide; first += piece) {
+        panel_multiply(tile.count, tile_min(piece, wide - first), width, operand_at(hidden, 0, first), main, wide,
+                       first, width, y, ld, accumulate || first > 0);
     }
     for (Span s = tile; s.first < tile.first + tile.count; s.first += s.count) {
         s = next_segment(chain, tile, s.first);
@@ -234,7 +232,7 @@ static void expand_panel(const Chain *chain, Span tile, Operand hidden, int colu
 // where it keeps sums as they are.
 static void expand(const Chain *chain, Span tile, Operand hidden) {
     _Alignas(64) float sums[PANEL_ROWS * GROUP];
-    int out = chain->out.width;
+    const int out = chain->out.width, panel = panel_width(chain->form);
     bool direct = rows_in_place(chain->output) && !chain->slope.gelu;
     const float *start = gated_has_bias_row(chain) ? NULL : chain->bias; // of the sums
     for (int j = 0; j < out; j += GROUP) {
@@ -244,8 +242,8 @@ static void expand(const Chain *chain, Span tile, Operand hidden) {
         for (int i = 0; i < tile.count && start; i++) {
             memcpy(y + (size_t)i * (size_t)ld, start + j, (size_t)width * sizeof *y);
         }
-        for (int i = 0; i < width; i += PANEL_WIDTH) {
-            expand_panel(chain, tile, hidden, j + i, tile_min(PANEL_WIDTH, width - i), y + i, ld,
+        for (int i = 0; i < width; i += panel) {
+            expand_panel(chain, tile, hidden, j + i, tile_min(panel, width - i), y + i, ld,
                          start || (direct && chain->accumulate));
         }
         if (direct) continue;

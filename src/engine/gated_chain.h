@@ -50,13 +50,11 @@ static inline size_t gated_sums(const GatedShape *shape) {
     return (size_t)engine_gated_kept(shape) + (shape->frozen ? tailors : 0);
 }
 
-// Panels of equal width hold all components with the least padding.
-static inline int gated_panel_width(const GatedShape *shape) {
-    return tile_even(gated_components(shape), PANEL_WIDTH, GATED_VECTOR);
-}
-
+// Narrow panels of equal width hold all components with the least padding; what fills some of them is main. (Wide ones
+// would leave more to the slots, which have it each.)
 static inline int gated_main_width(const GatedShape *shape) {
-    return shape->n_learngene / gated_panel_width(shape) * gated_panel_width(shape);
+    const int width = tile_even(gated_components(shape), PANEL_NARROW, GATED_VECTOR);
+    return shape->n_learngene / width * width;
 }
 
 static inline int gated_rest_width(const GatedShape *shape) {

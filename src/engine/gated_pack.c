@@ -98,15 +98,15 @@ static const float *slot_row(const Chain *chain, int slot, int i) {
     return chain->bias;
 }
 
-// The slot's panels of the second product: (slot_rows, out.width) in panels of PANEL_WIDTH columns.
+// The slot's panels of the second product: (slot_rows, out.width) in panels of panel_width columns.
 static void pack_slot_out(const Chain *chain, int slot, Shared shared) {
     const int out = chain->out.width, rows = gated_slot_rows(chain, slot);
     // What is the slot's own begins here; where all else is in place, zeros behind it are, too.
     const int own = shared == SHARED_PACKED ? 0 : gated_rest_width(chain->shape) / PANEL_QUAD * PANEL_QUAD;
     const int end = shared == SHARED_THERE ? rows : panel_depth(chain->form, rows);
     const float *scales = gated_slot_at(chain, chain->slot_scale, slot) + gated_main_width(chain->shape);
-    for (int j = 0; j < out; j += PANEL_WIDTH) {
-        const int width = tile_min(PANEL_WIDTH, out - j);
+    for (int j = 0; j < out; j += panel_width(chain->form)) {
+        const int width = tile_min(panel_width(chain->form), out - j);
         float *panel = panel_at(chain->form, gated_slot_out(chain, slot), rows, j);
         if (own > 0 && shared == SHARED_COPIED) {
             const float *first = panel_at(chain->form, gated_slot_out(chain, 0), rows, j);
@@ -146,12 +146,11 @@ void gated_pack_lay_out(Chain *chain, float *weights) {
 
 void gated_pack(Engine *engine, const Chain *chain) {
     const GatedShape *shape = chain->shape;
-    int in = chain->in.width, out = chain->out.width, wide = gated_main_width(shape);
+    int in = chain->in.width, out = chain->out.width, wide = gated_main_width(shape), width = panel_width(chain->form);
     if (chain->form == PANEL_INT8) pack_scales(engine, chain);
-    panel_pack_transposed(engine, chain->form, in, wide, gated_panel_width(shape), chain->in.learngene, in,
-                          chain->in_panels);
+    panel_pack_transposed(engine, chain->form, in, wide, width, chain->in.learngene, in, chain->in_panels);
     if (chain->output.data && wide > 0) {
-        panel_pack(engine, chain->form, wide, out, PANEL_WIDTH, chain->out.learngene, out, chain->slot_scale,
+        panel_pack(engine, chain->form, wide, out, width, chain->out.learngene, out, chain->slot_scale,
                    chain->out_panels);
     }
     const int slots = gated_slot_count(chain), packed = chain->by_thread ? 0 : slots;

@@ -28,6 +28,7 @@ typedef struct Backend {
     const char *name, *needs;
     bool (*prepare)(void); // makes it ready; false where it cannot be used
     Multiply multiply;
+    int (*columns)(void); // gemm_columns
     void (*describe)(char *out, size_t size);
 } Backend;
 
@@ -67,6 +68,10 @@ static void multiply_cblas(GemmOp op, int m, int n, int k, const float *A, int l
     cblas_sgemm(CblasRowMajor, op == GEMM_TN ? CblasTrans : CblasNoTrans, CblasNoTrans, m, n, k, 1.0F, A, lda, B, ldb,
                 accumulate ? 1.0F : 0.0F, C, ldc);
     omp_set_num_threads(threads);
+}
+
+static int columns_cblas(void) {
+    return 32; // it packs what it gets
 }
 
 static void describe_cblas(char *out, size_t size) {
@@ -135,6 +140,10 @@ static void multiply_xsmm(GemmOp op, int m, int n, int k, const float *A, int ld
     leave_xsmm();
 }
 
+static int columns_xsmm(void) {
+    return libxsmm_get_target_archid() > LIBXSMM_X86_AVX2 ? 64 : 32;
+}
+
 static void describe_xsmm(char *out, size_t size) {
     snprintf(out, size, "libxsmm %s (%s)", LIBXSMM_CONFIG_VERSION, libxsmm_get_target_arch());
 }
@@ -145,12 +154,12 @@ static void describe_xsmm(char *out, size_t size) {
 static const Backend backends[] = {
 // best first
 #ifdef KINDIT_HAVE_XSMM
-    {"libxsmm", "a processor it compiles for", prepare_xsmm, multiply_xsmm, describe_xsmm},
+    {"libxsmm", "a processor it compiles for", prepare_xsmm, multiply_xsmm, columns_xsmm, describe_xsmm},
 #endif
 #ifdef KINDIT_HAVE_OPENBLAS
-    {"cblas", "an OpenBLAS built for threads or OpenMP", prepare_cblas, multiply_cblas, describe_cblas},
+    {"cblas", "an OpenBLAS built for threads or OpenMP", prepare_cblas, multiply_cblas, columns_cblas, describe_cblas},
 #endif
-    {"c", "nothing", prepare_plain, multiply_plain, describe_plain},
+    {"c", "nothing", prepare_plain, multiply_plain, gemm_plain_columns, describe_plain},
 };
 enum { N_BACKENDS = sizeof backends / sizeof *backends };
 
@@ -207,6 +216,10 @@ bool gemm_keeps_rows(void) {
     return atomic_load_explicit(&rows_kept, memory_order_relaxed);
 }
 
+int gemm_columns(void) {
+    return atomic_load_explicit(&chosen, memory_order_relaxed)->columns();
+}
+
 void gemm_describe(char *out, size_t size) {
     atomic_load(&chosen)->describe(out, size);
 }
@@ -223,6 +236,14 @@ void gemm_tile(GemmOp op, int m, int n, int k, const float *A, int lda, const fl
         return;
     }
     atomic_load_explicit(&chosen, memory_order_relaxed)->multiply(op, m, n, k, A, lda, B, ldb, C, ldc, accumulate);
+}
+
+void gemm_wide(GemmOp op, int m, int n, int k, const float *A, int lda, const float *B, int ldb, float *C, int ldc,
+               bool accumulate) {
+    const int columns = gemm_columns();
+    for (int j = 0; j < n; j += columns) {
+        gemm_tile(op, m, tile_min(columns, n - j), k, A, lda, B + j, ldb, C + j, ldc, accumulate);
+    }
 }
 
 // Four rows of four, transposed in vector registers.

@@ -5,7 +5,7 @@
 #include "engine/simd.h"
 #include "engine/tile.h"
 
-enum { DEPTH = 256 }; // rows of a panel of B that is copied
+enum { DEPTH = 384 }; // rows of a panel of B that is copied: no fewer than any caller wants summed at once
 
 #ifdef __clang__
 #define UNROLL _Pragma("clang loop unroll(full)")
@@ -40,8 +40,8 @@ enum { DEPTH = 256 }; // rows of a panel of B that is copied
 #define TILE_TARGET __attribute__((target("avx512f,avx512vl,prefer-vector-width=512")))
 #endif
 #define TILE_LANES 16
-#define TILE_ROWS 12
-#define TILE_VECTORS 2
+#define TILE_ROWS 6 // they read half of what 12 rows of 2 vectors do: a core's other half is often a neighbour's
+#define TILE_VECTORS 4
 #include "engine/gemm_plain.inc"
 
 static bool has_avx512(void) {
@@ -66,6 +66,13 @@ void gemm_plain(int m, int n, int k, const float *A, size_t row, size_t column, 
     }
 #endif
     multiply_any(m, n, k, A, row, column, B, ldb, C, ldc, accumulate);
+}
+
+int gemm_plain_columns(void) {
+#ifdef __x86_64__
+    if (has_avx512()) return 64;
+#endif
+    return 32;
 }
 
 const char *gemm_plain_vectors(void) {

@@ -42,6 +42,9 @@ void engine_profile_end(Engine *engine, EngineKernel kernel, double flops, doubl
 typedef enum GemmOp { GEMM_NN, GEMM_TN } GemmOp;
 void gemm_tile(GemmOp op, int m, int n, int k, const float *A, int lda, const float *B, int ldb, float *C, int ldc,
                bool accumulate);
+// The same for wide B, by as many columns at once as kernels like.
+void gemm_wide(GemmOp op, int m, int n, int k, const float *A, int lda, const float *B, int ldb, float *C, int ldc,
+               bool accumulate);
 
 // to (columns, rows) = transpose of from (rows, columns); serial.
 void gemm_transpose(int rows, int columns, const float *from, int from_stride, float *to, int to_stride);
@@ -52,6 +55,8 @@ KinditStatus gemm_choose(KinditContext *ctx);
 // Whether a row's product by it does not depend, to the bit, on how many rows there are: always so, unless KINDIT_GEMM
 // asks for one of which it is not.
 bool gemm_keeps_rows(void);
+// How many that is: 64 where vectors have 512 bits, else 32.
+int gemm_columns(void);
 // Names what was chosen: "libxsmm 1.17 (hsw)", "OpenBLAS 0.3.21 (Zen)", "plain C (AVX2)".
 void gemm_describe(char *out, size_t size);
 

@@ -24,8 +24,9 @@ typedef struct Product {
 } Product;
 
 static int group_width(const Product *p) {
+    const int width = panel_width(p->form);
     int wanted = tile_count(WORK_ITEMS, tile_count(p->n, PANEL_ROWS));
-    return tile_even(p->m, tile_min(GROUP, tile_round(tile_count(p->m, wanted), PANEL_WIDTH)), PANEL_WIDTH);
+    return tile_even(p->m, tile_min(GROUP, tile_round(tile_count(p->m, wanted), width)), width);
 }
 
 // Sums are formed in y itself where it keeps them as they are, else in a tile of their own.
@@ -38,16 +39,17 @@ static void multiply_tile(const Product *p, int row, int rows, int column, int c
     for (int i = 0; i < rows && p->bias; i++) {
         memcpy(y + (size_t)i * (size_t)ldy, p->bias + column, (size_t)columns * sizeof *y);
     }
-    for (int first = 0; first < p->k; first += PANEL_DEPTH) {
-        int depth = tile_min(PANEL_DEPTH, p->k - first);
+    const int piece = panel_piece(p->form);
+    for (int first = 0; first < p->k; first += piece) {
+        int depth = tile_min(piece, p->k - first);
         Activation from = activation_at(p->x, (size_t)row * (size_t)p->k + (size_t)first);
         Operand x = operand_read(p->form, rows, depth, from, p->k, loaded);
         if (p->ldb > 0) {
             gemm_tile(GEMM_NN, rows, columns, depth, x.rows, x.ld, p->B + (size_t)first * (size_t)p->ldb + column,
                       p->ldb, y, ldy, add || first > 0);
         } else {
-            panel_multiply(rows, depth, columns, x, panel_at(p->form, p->B, p->k, column), p->k, first, PANEL_WIDTH, y,
-                           ldy, add || first > 0);
+            panel_multiply(rows, depth, columns, x, panel_at(p->form, p->B, p->k, column), p->k, first,
+                           panel_width(p->form), y, ldy, add || first > 0);
         }
     }
     if (direct) return;
@@ -79,9 +81,10 @@ static bool is_few(int n, Activation rows) {
 
 // x (n, k) to (k, width) with zeros from column n on.
 static void transpose_rows(int n, int k, int width, Activation x, float *to) {
-    _Alignas(64) float loaded[FEW_ROWS * PANEL_DEPTH];
-    for (int first = 0; first < k; first += PANEL_DEPTH) {
-        int depth = tile_min(PANEL_DEPTH, k - first);
+    _Alignas(64) float loaded[FEW_ROWS * PANEL_DEEPEST];
+    const int piece = panel_piece(PANEL_F32);
+    for (int first = 0; first < k; first += piece) {
+        int depth = tile_min(piece, k - first);
         rows_load(n, depth, activation_at(x, (size_t)first), k, loaded, depth);
         memset(loaded + (size_t)n * (size_t)depth, 0, (size_t)(width - n) * (size_t)depth * sizeof *loaded);
         gemm_transpose(width, depth, loaded, depth, to + (size_t)first * (size_t)width, width);
@@ -94,8 +97,9 @@ static void multiply_block(const Product *p, const float *W, const float *xt, in
     for (int i = 0; i < columns; i++) {
         for (int j = 0; j < width; j++) sums[i * width + j] = p->bias ? p->bias[column + i] : 0.0F;
     }
-    for (int first = 0; first < p->k; first += PANEL_DEPTH) {
-        gemm_tile(GEMM_NN, columns, width, tile_min(PANEL_DEPTH, p->k - first),
+    const int piece = panel_piece(PANEL_F32);
+    for (int first = 0; first < p->k; first += piece) {
+        gemm_tile(GEMM_NN, columns, width, tile_min(piece, p->k - first),
                   W + (size_t)column * (size_t)p->k + (size_t)first, p->k, xt + (size_t)first * (size_t)width, width,
                   sums, width, true);
     }
@@ -125,7 +129,8 @@ size_t engine_linear_pack(int m1, int m2) {
 }
 
 void engine_linear_prepare(Engine *engine, int m1, int m2, EngineType type, const float *W, EnginePack *pack) {
-    panel_pack_transposed(engine, panel_form(type, pack), m1, m2, PANEL_WIDTH, W, m1, pack->weights);
+    const PanelForm form = panel_form(type, pack);
+    panel_pack_transposed(engine, form, m1, m2, panel_width(form), W, m1, pack->weights);
     pack->ready = true;
 }
 
@@ -159,7 +164,9 @@ void engine_linear_backward(Engine *engine, int n, int m1, int m2, Activation x,
         product.form = panel_form(dy.type, NULL);
         product.B = is_few(n, dy) ? W : engine->scratch;
         product.ldb = is_few(n, dy) ? m1 : 0;
-        if (!is_few(n, dy)) panel_pack(engine, product.form, m2, m1, PANEL_WIDTH, W, m1, NULL, engine->scratch);
+        if (!is_few(n, dy)) {
+            panel_pack(engine, product.form, m2, m1, panel_width(product.form), W, m1, NULL, engine->scratch);
+        }
         multiply(engine, &product);
     }
     if (dW || dbias) {

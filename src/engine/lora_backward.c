@@ -9,15 +9,12 @@
 
 #include "engine/panel.h"
 
-enum {
-    VECTOR = 16,
-    COLUMNS = 32, // of x or dy in a product of the sums
-};
+enum { VECTOR = 16 };
 
 typedef struct Side { // x and A, or dy and s g * B
     Activation rows;
     int m;
-    float *panels; // (m, r) in panels of PANEL_WIDTH columns, the last one padded to whole vectors
+    float *panels; // (m, r) in panels of panel_width columns, the last one padded to whole vectors
     size_t sums;   // where its (r, m) begin in a part
 } Side;
 
@@ -73,8 +70,8 @@ static void scale_factor(Engine *engine, const Sums *s, const float *B, float *o
 
 static void pack(Engine *engine, const Sums *s, const Side *side, const float *factor) {
 #pragma omp parallel for num_threads(engine->threads) schedule(static)
-    for (int j = 0; j < s->r; j += PANEL_WIDTH) {
-        const int columns = tile_min(PANEL_WIDTH, s->r - j), width = tile_round(columns, VECTOR);
+    for (int j = 0; j < s->r; j += panel_width(s->form)) {
+        const int columns = tile_min(panel_width(s->form), s->r - j), width = tile_round(columns, VECTOR);
         float *panel = panel_at(s->form, side->panels, side->m, j);
         memset(panel, 0, panel_rows(s->form, side->m) * (size_t)width * sizeof *panel);
         panel_set_columns(s->form, side->m, 0, columns, factor + (size_t)j * (size_t)side->m, side->m, panel, width);
@@ -91,7 +88,8 @@ static Operand read_rows(const Sums *s, const Side *side, int row, int rows, int
 
 // hidden (rows, stride) [+]= x factor^T, of these columns of x.
 static void project(const Sums *s, const Side *side, Operand x, int rows, int first, int depth, float *hidden) {
-    panel_multiply(rows, depth, s->stride, x, side->panels, side->m, first, PANEL_WIDTH, hidden, s->stride, first > 0);
+    panel_multiply(rows, depth, s->stride, x, side->panels, side->m, first, panel_width(s->form), hidden, s->stride,
+                   first > 0);
 }
 
 // The transpose of hidden rows in bf16, (r, rows up to a whole step), into the third of them.
@@ -114,30 +112,28 @@ static void add_rows(const Sums *s, const Side *side, Operand x, int rows, int f
         gemm_bf16_panels(s->r, depth, terms, left, terms, pairs, terms, 0, to, side->m, accumulate);
         return;
     }
-    for (int j = 0; j < depth; j += COLUMNS) {
-        gemm_tile(GEMM_TN, s->r, tile_min(COLUMNS, depth - j), rows, left, s->stride, (const float *)x.rows + j, x.ld,
-                  to + j, side->m, accumulate);
-    }
+    gemm_wide(GEMM_TN, s->r, depth, rows, left, s->stride, x.rows, x.ld, to, side->m, accumulate);
 }
 
 static void sum_tile(const Sums *s, int row, int rows, float *hidden, float *sums, bool accumulate) {
     _Alignas(64) float buffer[PANEL_BUFFER];
     float *dh = hidden, *a = hidden + hidden_size(s), *turned = a + hidden_size(s);
     const bool half = s->form == PANEL_BF16;
-    for (int first = 0; first < s->dy.m; first += PANEL_DEPTH) {
-        const int depth = tile_min(PANEL_DEPTH, s->dy.m - first);
+    const int piece = panel_piece(s->form);
+    for (int first = 0; first < s->dy.m; first += piece) {
+        const int depth = tile_min(piece, s->dy.m - first);
         project(s, &s->dy, read_rows(s, &s->dy, row, rows, first, depth, buffer), rows, first, depth, dh);
     }
     const void *left = half ? (const void *)turn(s, rows, dh, turned) : dh;
-    for (int first = 0; first < s->x.m; first += PANEL_DEPTH) {
-        const int depth = tile_min(PANEL_DEPTH, s->x.m - first);
+    for (int first = 0; first < s->x.m; first += piece) {
+        const int depth = tile_min(piece, s->x.m - first);
         const Operand x = read_rows(s, &s->x, row, rows, first, depth, buffer);
         project(s, &s->x, x, rows, first, depth, a);
         add_rows(s, &s->x, x, rows, first, depth, left, buffer, sums, accumulate);
     }
     left = half ? (const void *)turn(s, rows, a, turned) : a;
-    for (int first = 0; first < s->dy.m; first += PANEL_DEPTH) {
-        const int depth = tile_min(PANEL_DEPTH, s->dy.m - first);
+    for (int first = 0; first < s->dy.m; first += piece) {
+        const int depth = tile_min(piece, s->dy.m - first);
         const Operand dy = read_rows(s, &s->dy, row, rows, first, depth, buffer);
         add_rows(s, &s->dy, dy, rows, first, depth, left, buffer, sums, accumulate);
     }

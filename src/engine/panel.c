@@ -24,18 +24,18 @@ static void load_columns(PanelForm form, int rows, int depth, const float *from,
 
 void panel_set_columns(PanelForm form, int k, int column, int columns, const float *Bt, int stride, float *panel,
                        int width) {
-    _Alignas(64) float loaded[PANEL_WIDTH * PANEL_DEPTH / 2];
+    _Alignas(64) float loaded[PANEL_NARROW * ROW_PIECE / 2];
     float *scales = panel + (size_t)width * panel_rows(form, k) + column;
-    if (form == PANEL_F32 || form == PANEL_ROUNDED) {
+    if (panel_is_f32(form)) {
         gemm_transpose(columns, k, Bt, stride, panel + column, width);
         return;
     }
     for (int j = 0; j < columns && form == PANEL_INT8; j++) {
         scales[j] = quant_scale(8, rows_largest(k, Bt + (size_t)j * (size_t)stride));
     }
-    for (int j = 0; j < columns; j += PANEL_WIDTH) { // a pair of halves or a quad of bytes moves as a float does
-        for (int first = 0; first < k; first += PANEL_DEPTH) {
-            const int depth = tile_min(PANEL_DEPTH, k - first), rows = tile_min(PANEL_WIDTH, columns - j);
+    for (int j = 0; j < columns; j += PANEL_NARROW) { // a pair of halves or a quad of bytes moves as a float does
+        for (int first = 0; first < k; first += ROW_PIECE) {
+            const int depth = tile_min(ROW_PIECE, k - first), rows = tile_min(PANEL_NARROW, columns - j);
             const int floats = (int)panel_rows(form, depth);
             load_columns(form, rows, depth, Bt + (size_t)j * (size_t)stride + first, stride, scales + j, loaded);
             gemm_transpose(rows, floats, loaded, floats, panel + panel_rows(form, first) * (size_t)width + column + j,

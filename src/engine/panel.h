@@ -14,15 +14,30 @@
 #include "engine/tile.h"
 
 enum {
-    PANEL_WIDTH = 32, // widest panel: kernels run best, and PANEL_DEPTH rows of it leave room in the first-level cache
-    PANEL_DEPTH = ROW_PIECE, // columns of x in a tile
-    PANEL_ROWS = 128         // rows of x and y in a tile
+    PANEL_NARROW = 32, // columns of a panel where kernels have no use for more
+    PANEL_WIDEST = 64,
+    PANEL_DEEPEST = 384, // columns of x in a tile of wide panels; else ROW_PIECE
+    PANEL_ROWS = 128     // rows of x and y in a tile
 };
 
 typedef enum PanelForm { PANEL_F32, PANEL_ROUNDED, PANEL_BF16, PANEL_INT8 } PanelForm;
 static inline PanelForm panel_form(EngineType x, const EnginePack *pack) {
     if (pack && pack->int8 && gemm_int8_is_native()) return PANEL_INT8;
     return x == ENGINE_F32 ? PANEL_F32 : gemm_bf16_is_native() ? PANEL_BF16 : PANEL_ROUNDED;
+}
+
+// Whether products of it are those of gemm.c.
+static inline bool panel_is_f32(PanelForm form) {
+    return form == PANEL_F32 || form == PANEL_ROUNDED;
+}
+
+// Columns of a panel (the last one may be narrower), ...
+static inline int panel_width(PanelForm form) {
+    return panel_is_f32(form) ? gemm_columns() : PANEL_NARROW;
+}
+// ... and of x in a tile.
+static inline int panel_piece(PanelForm form) {
+    return panel_width(form) == PANEL_WIDEST ? PANEL_DEEPEST : ROW_PIECE;
 }
 
 // Terms of a product padded to whole steps.
@@ -78,8 +93,8 @@ typedef struct Operand {
     int ld;
     PanelForm form;
 } Operand;
-// Bytes of a buffer for n rows of up to PANEL_DEPTH columns, on the stack: an array of so many floats.
-#define PANEL_BUFFER (PANEL_ROWS * PANEL_DEPTH)
+// Bytes of a buffer for n rows of up to PANEL_DEEPEST columns, on the stack: an array of so many floats.
+#define PANEL_BUFFER (PANEL_ROWS * PANEL_DEEPEST)
 // From an activation (rows `stride` apart), through GELU where it says so; without a copy where it is in place. As
 // integers each row has one scale, whatever the width: ROW_PIECE at most, and more where it is in place.
 Operand operand_read(PanelForm form, int n, int width, Activation from, int stride, float *buffer);
@@ -91,7 +106,7 @@ void operand_multiply(int n, int depth, int m, Operand x, const float *panel, fl
 void operand_multiply_joined(int n, int depth, int m, Operand x, const float *panel, int joint, const float *rest,
                              float *y, int ldy, bool accumulate);
 // The same as operand_multiply for all panels (m columns), for `depth` of their k rows from `first` on (a multiple of
-// PANEL_DEPTH); x begins at that column.
+// panel_piece); x begins at that column.
 void panel_multiply(int n, int depth, int m, Operand x, const float *panels, int k, int first, int width, float *y,
                     int ldy, bool accumulate);
 

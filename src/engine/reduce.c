@@ -12,8 +12,7 @@ enum {
     TILE_HEIGHT = 384, // most rows ...
     TILE_WIDTH = 384,  // ... and columns of G that one work item sums; twice as many of bf16: L is turned for each
     STEP = 256,        // rows of L and X at a time: a tile of G is read and written once for each
-    LEFT = 96,         // rows ...
-    COLUMNS = 32,      // ... and columns of G that one kernel call sums: these, L's and G's share the first-level cache
+    LEFT = 96,         // rows of G that one kernel call sums
     PIECE = 16,        // rows of X that are copied at a time, all their columns one after the other
     TAILOR_ROWS = 16,  // rows of tailors' sums that one kernel call sums: what a tile of the processor's bf16 has
     PART_ROWS = 512,   // fewest rows in a part
@@ -27,7 +26,7 @@ typedef struct Cut {
 
 static Cut cut(int n, int p, int q, bool half) {
     const int widest = half ? 2 * TILE_WIDTH : TILE_WIDTH;
-    Cut c = {.height = tile_even(p, TILE_HEIGHT, 2), .width = tile_even(q, widest, COLUMNS)};
+    Cut c = {.height = tile_even(p, TILE_HEIGHT, 2), .width = tile_even(q, widest, gemm_columns())};
     c.down = p > 0 ? tile_count(p, c.height) : 1;
     c.across = tile_count(q, c.width);
     int wanted = tile_count(WORK_ITEMS, tile_min(c.down * c.across, WORK_ITEMS));
@@ -63,8 +62,8 @@ size_t reduce_scratch(int n, int p, int q, int n_tailor, int n_slots) {
 
 // ---- one part of one tile ------------------------------------------------------------------------------------------
 
-// Rows of X in cache, in panels, each of all rows: as fp32 of COLUMNS (rows of the last one are as far apart), as bf16
-// as gemm_bf16_panels has them.
+// Rows of X in cache, in panels, each of all rows: as fp32 of gemm_columns (rows of the last one are as far apart), as
+// bf16 as gemm_bf16_panels has them.
 typedef struct Right {
     int rows, width;
     bool half;
@@ -76,11 +75,12 @@ static void load_right(Activation from, int stride, Right *right) {
         rows_load_panels(right->rows, right->width, from, stride, (uint16_t *)(void *)right->x);
         return;
     }
+    const int columns = gemm_columns();
     for (int i = 0; i < right->rows; i += PIECE) {
-        for (int j = 0; j < right->width; j += COLUMNS) {
-            rows_load(tile_min(PIECE, right->rows - i), tile_min(COLUMNS, right->width - j),
+        for (int j = 0; j < right->width; j += columns) {
+            rows_load(tile_min(PIECE, right->rows - i), tile_min(columns, right->width - j),
                       activation_at(from, (size_t)i * (size_t)stride + (size_t)j), stride,
-                      right->x + (size_t)j * (size_t)right->rows + (size_t)i * COLUMNS, COLUMNS);
+                      right->x + (size_t)j * (size_t)right->rows + (size_t)i * (size_t)columns, columns);
         }
     }
 }
@@ -88,15 +88,16 @@ static void load_right(Activation from, int stride, Right *right) {
 static void multiply_f32(const Right *right, int first, int rows, int left, Activation L, int ldl, float *sum, int ld,
                          bool accumulate) {
     _Alignas(64) float buffer[STEP * LEFT];
+    const int columns = gemm_columns();
     const float *l = L.data;
     if (ldl > FAR_STRIDE || !rows_in_place(L)) {
         rows_load(rows, left, L, ldl, buffer, left);
         ldl = left;
         l = buffer;
     }
-    for (int j = 0; j < right->width; j += COLUMNS) {
-        const float *x = right->x + (size_t)j * (size_t)right->rows + (size_t)first * COLUMNS;
-        gemm_tile(GEMM_TN, left, tile_min(COLUMNS, right->width - j), rows, l, ldl, x, COLUMNS, sum + j, ld,
+    for (int j = 0; j < right->width; j += columns) {
+        const float *x = right->x + (size_t)j * (size_t)right->rows + (size_t)first * (size_t)columns;
+        gemm_tile(GEMM_TN, left, tile_min(columns, right->width - j), rows, l, ldl, x, columns, sum + j, ld,
                   accumulate);
     }
 }

@@ -10,7 +10,10 @@
 #include "engine/gemm_large.h"
 #include "engine/panel.h"
 
-enum { COLUMNS = ENGINE_ROTATE_NARROW }; // of a tile
+enum {
+    COLUMNS = ENGINE_ROTATE_NARROW, // of a tile
+    TURNED = 32                     // columns of a matrix that a thread turns at a time
+};
 
 typedef struct Rotation {
     int n, m, b;
@@ -33,8 +36,8 @@ static float *panels_of(const Rotation *r, int block) {
 static void pack(Engine *engine, const Rotation *r, const float *R) {
 #pragma omp parallel for collapse(2) num_threads(engine->threads) schedule(static)
     for (int block = 0; block < blocks_of(r); block++) {
-        for (int j = 0; j < r->b; j += PANEL_WIDTH) {
-            const int width = tile_min(PANEL_WIDTH, r->b - j);
+        for (int j = 0; j < r->b; j += panel_width(r->form)) {
+            const int width = tile_min(panel_width(r->form), r->b - j);
             const float *rows = R + ((size_t)block * (size_t)r->b + (size_t)j) * (size_t)r->b;
             float *panel = panel_at(r->form, panels_of(r, block), r->b, j);
             panel_set_columns(r->form, r->b, 0, width, rows, r->b, panel, width);
@@ -47,12 +50,12 @@ static void pack(Engine *engine, const Rotation *r, const float *R) {
 static void rotate_tile(const Rotation *r, int row, int rows, int block, int column) {
     _Alignas(64) float loaded[PANEL_BUFFER], sums[PANEL_ROWS * COLUMNS];
     const size_t at = (size_t)row * (size_t)r->m + (size_t)block * (size_t)r->b;
-    const int width = tile_min(COLUMNS, r->b - column);
-    for (int first = 0; first < r->b; first += PANEL_DEPTH) {
-        const int depth = tile_min(PANEL_DEPTH, r->b - first);
+    const int width = tile_min(COLUMNS, r->b - column), piece = panel_piece(r->form);
+    for (int first = 0; first < r->b; first += piece) {
+        const int depth = tile_min(piece, r->b - first);
         const Operand x = operand_read(r->form, rows, depth, activation_at(r->from, at + (size_t)first), r->m, loaded);
         panel_multiply(rows, depth, width, x, panel_at(r->form, panels_of(r, block), r->b, column), r->b, first,
-                       PANEL_WIDTH, sums, width, first > 0);
+                       panel_width(r->form), sums, width, first > 0);
     }
     const size_t out = at + (size_t)column;
     if (r->slope.gelu) rows_gelu_slope(rows, width, activation_at(r->slope, out), r->m, sums, width);
@@ -92,9 +95,7 @@ static void add_tile(const Rotation *r, Activation x, int row, int rows, int blo
     int ldl = r->m, ldx = r->m;
     const float *L = rows_read(rows, r->b, activation_at(r->from, at), &ldl, left);
     const float *X = rows_read(rows, r->b, activation_at(x, at), &ldx, right);
-    for (int j = 0; j < r->b; j += PANEL_WIDTH) {
-        gemm_tile(GEMM_TN, r->b, tile_min(PANEL_WIDTH, r->b - j), rows, L, ldl, X + j, ldx, sums + j, r->b, accumulate);
-    }
+    gemm_wide(GEMM_TN, r->b, r->b, rows, L, ldl, X, ldx, sums, r->b, accumulate);
 }
 
 // A tile is rotated and summed while it is in cache. dRt (blocks, b, b): overwritten, or NULL.
@@ -203,8 +204,8 @@ void engine_rotate_rows_backward(Engine *engine, int n, int m, int blocks, int t
 // to (b, m2) = the transpose of a block's columns of W (m2, m).
 static void turn_columns(Engine *engine, int m2, int m, int b, const float *W, float *to) {
 #pragma omp parallel for num_threads(engine->threads) schedule(static)
-    for (int j = 0; j < b; j += PANEL_WIDTH) {
-        gemm_transpose(m2, tile_min(PANEL_WIDTH, b - j), W + j, m, to + (size_t)j * (size_t)m2, m2);
+    for (int j = 0; j < b; j += TURNED) {
+        gemm_transpose(m2, tile_min(TURNED, b - j), W + j, m, to + (size_t)j * (size_t)m2, m2);
     }
 }
 

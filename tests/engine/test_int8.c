@@ -41,19 +41,19 @@ static void test_packs_hold_the_file(void **state) {
     through_file(ROWS, WIDTH, w.f, q, scales);
     assert_int_equal(engine_alloc(engine, panel_size(WIDTH, ROWS), &columns), KINDIT_OK);
     assert_int_equal(engine_alloc(engine, panel_size(ROWS, WIDTH), &rows), KINDIT_OK);
-    panel_pack_transposed(engine, PANEL_INT8, WIDTH, ROWS, PANEL_WIDTH, w.f, WIDTH, columns);
+    panel_pack_transposed(engine, PANEL_INT8, WIDTH, ROWS, PANEL_NARROW, w.f, WIDTH, columns);
     panel_find_scales(engine, ROWS, WIDTH, w.f, WIDTH, found.f);
-    panel_pack(engine, PANEL_INT8, ROWS, WIDTH, PANEL_WIDTH, w.f, WIDTH, found.f, rows);
+    panel_pack(engine, PANEL_INT8, ROWS, WIDTH, PANEL_NARROW, w.f, WIDTH, found.f, rows);
     assert_memory_equal(found.f, scales, sizeof scales);
     for (int i = 0; i < ROWS; i++) {
-        const int of = i / PANEL_WIDTH, at = i % PANEL_WIDTH, wide = tile_extent(ROWS, PANEL_WIDTH, of);
-        const float *panel = panel_at(PANEL_INT8, columns, WIDTH, of * PANEL_WIDTH);
+        const int of = i / PANEL_NARROW, at = i % PANEL_NARROW, wide = tile_extent(ROWS, PANEL_NARROW, of);
+        const float *panel = panel_at(PANEL_INT8, columns, WIDTH, of * PANEL_NARROW);
         assert_true(panel[panel_rows(PANEL_INT8, WIDTH) * (size_t)wide + (size_t)at] == scales[i]);
         for (int j = 0; j < WIDTH; j++) {
-            const int to = j / PANEL_WIDTH, high = tile_extent(WIDTH, PANEL_WIDTH, to);
-            const int8_t *across = (const int8_t *)panel_at(PANEL_INT8, rows, ROWS, to * PANEL_WIDTH);
+            const int to = j / PANEL_NARROW, high = tile_extent(WIDTH, PANEL_NARROW, to);
+            const int8_t *across = (const int8_t *)panel_at(PANEL_INT8, rows, ROWS, to * PANEL_NARROW);
             assert_int_equal(((const int8_t *)panel)[4 * (j / 4 * wide + at) + j % 4], (int8_t)q[i * WIDTH + j]);
-            assert_int_equal(across[4 * (i / 4 * high + j % PANEL_WIDTH) + i % 4], (int8_t)q[i * WIDTH + j]);
+            assert_int_equal(across[4 * (i / 4 * high + j % PANEL_NARROW) + i % 4], (int8_t)q[i * WIDTH + j]);
         }
     }
     engine_free(engine, &columns), engine_free(engine, &rows);
