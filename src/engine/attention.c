@@ -89,7 +89,8 @@ typedef void (*AttendHead)(const AttentionShape *shape, const AttentionHead *hea
 static void attend(Engine *engine, const AttentionShape *shape, int tasks, const AttentionHead *first, bool backward,
                    AttendHead attend_head) {
     const size_t scratch = scratch_of_thread(shape->tokens, shape->head_width, backward);
-#pragma omp parallel for num_threads(tile_min(engine->threads, tasks)) schedule(static)
+    const int threads = tile_min(engine->threads, tasks), some = tile_count(tasks, 16 * threads);
+#pragma omp parallel for num_threads(threads) schedule(dynamic, some)
     for (int task = 0; task < tasks; task++) {
         const AttentionHead head = head_of_task(shape, first, task);
         NextRows next[2] = {0};

@@ -39,7 +39,7 @@ void gemm_large(int threads, EngineType type, int m, int n, int k, const float *
         for (int j = 0; j < n; j += panel) {
             panel_set(form, k, B + j, ldb, NULL, panel_at(form, work, k, j), tile_min(panel, n - j));
         }
-#pragma omp for collapse(2) schedule(static)
+#pragma omp for collapse(2) schedule(dynamic)
         for (int i = 0; i < m; i += PANEL_ROWS) {
             for (int j = 0; j < n; j += strip) {
                 multiply_tile(form, tile_min(PANEL_ROWS, m - i), tile_min(strip, n - j), k, A + (size_t)i * (size_t)lda,

@@ -62,7 +62,7 @@ static void multiply(Engine *engine, const Product *p) {
 #pragma omp parallel num_threads(engine->threads)
     {
         amx_begin();
-#pragma omp for collapse(2) schedule(static)
+#pragma omp for collapse(2) schedule(dynamic)
         for (int i = 0; i < tile_count(p->n, PANEL_ROWS); i++) {
             for (int j = 0; j < tile_count(p->m, group); j++) {
                 multiply_tile(p, i * PANEL_ROWS, tile_extent(p->n, PANEL_ROWS, i), j * group,
@@ -110,7 +110,7 @@ static void multiply_block(const Product *p, const float *W, const float *xt, in
 static void multiply_few(Engine *engine, const Product *p, const float *W) {
     int width = tile_round(p->n, 8);
     transpose_rows(p->n, p->k, width, p->x, engine->scratch);
-#pragma omp parallel for num_threads(engine->threads) schedule(static)
+#pragma omp parallel for num_threads(engine->threads) schedule(dynamic)
     for (int j = 0; j < tile_count(p->m, BLOCK); j++) {
         multiply_block(p, W, engine->scratch, width, j * BLOCK, tile_extent(p->m, BLOCK, j));
     }

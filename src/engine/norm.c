@@ -169,11 +169,18 @@ ENGINE_CLONES static void residual_row_backward(int width, Activation y, const f
 
 // ---- passes over all rows ------------------------------------------------------------------------------------------
 
+enum {
+    PART_TOKENS = 32, // fewest tokens in a part
+    WORK_ITEMS = 64,  // parts are added until there are about so many items to share out
+    SUMS = 3,         // a part's sums: dshift, dscale, dgate
+    AHEAD = 4         // rows from the one at hand to the one that is fetched
+};
+
 // The residual, then the norm, of each row; either may be NULL.
 static void run_forward(Engine *engine, int batch, int tokens, int width, const Residual *r, const Norm *n) {
     engine_profile_begin(engine);
     size_t rows = (size_t)batch * (size_t)tokens;
-#pragma omp parallel for num_threads(engine->threads) schedule(static)
+#pragma omp parallel for num_threads(engine->threads) schedule(dynamic, PART_TOKENS)
     for (size_t row = 0; row < rows; row++) {
         size_t at = row * (size_t)width, b = row / (size_t)tokens;
         if (r) residual_row(width, r->x + at, activation_at(r->y, at), r->gate + b * (size_t)r->stride, r->out + at);
@@ -187,13 +194,6 @@ static void run_forward(Engine *engine, int batch, int tokens, int width, const 
     if (n) flops += 7, bytes += (r ? 0 : 4) + (double)engine_type_size(n->y.type);
     engine_profile_end(engine, n ? KERNEL_NORM : KERNEL_RESIDUAL, flops * elements, bytes * elements);
 }
-
-enum {
-    PART_TOKENS = 32, // fewest tokens in a part
-    WORK_ITEMS = 64,  // parts are added until there are about so many items to share out
-    SUMS = 3,         // a part's sums: dshift, dscale, dgate
-    AHEAD = 4         // rows from the one at hand to the one that is fetched
-};
 
 static int part_length(int batch, int tokens) {
     return tile_count(tokens, tile_min(tile_count(WORK_ITEMS, batch), tile_count(tokens, PART_TOKENS)));
@@ -246,7 +246,7 @@ static void run_backward(Engine *engine, int batch, int tokens, int width, const
     size_t size = SUMS * (size_t)width; // of a part's sums
 #pragma omp parallel num_threads(engine->threads)
     {
-#pragma omp for schedule(static)
+#pragma omp for schedule(dynamic)
         for (int item = 0; item < batch * parts; item++) {
             int b = item / parts, part = item % parts;
             size_t first = (size_t)b * (size_t)tokens + (size_t)part * (size_t)length;

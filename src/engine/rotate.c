@@ -66,7 +66,7 @@ static void rotate(Engine *engine, const Rotation *r) {
 #pragma omp parallel num_threads(engine->threads)
     {
         amx_begin();
-#pragma omp for collapse(2) schedule(static)
+#pragma omp for collapse(2) schedule(dynamic)
         for (int i = 0; i < tile_count(r->n, PANEL_ROWS); i++) {
             for (int block = 0; block < blocks_of(r); block++) {
                 for (int j = 0; j < r->b; j += COLUMNS) {

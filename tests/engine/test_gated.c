@@ -273,6 +273,7 @@ static void test_threads_change_no_bit(void **state) {
     (void)state;
     KinditContext ctx;
     for (int i = 0; i < N_CASES * N_TYPES; i++) {
+        if ((i / N_TYPES + i % N_TYPES) % 3) continue; // a third of the types, all of them in three cases
         const Case *c = &cases[i / N_TYPES];
         const Types *types = &all_types[i % N_TYPES];
         Layer one;

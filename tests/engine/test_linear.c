@@ -88,18 +88,17 @@ static void test_against_twin(void **state) {
     for (int i = 0; i < N_CASES * N_TYPES; i++) {
         Case c = cases[i / N_TYPES];
         const Types *types = &all_types[i % N_TYPES];
+        const bool more = (i / N_TYPES + i % N_TYPES) % 2; // bias and sums that are added to: every other pair
         Engine *engine = engine_with_threads(&ctx, 2, engine_linear_scratch(c.n, c.m1, c.m2));
-        for (int variant = 0; variant < 2; variant++) {
-            Layer l = layer_random(c);
-            run_as(engine, c, &l, types, variant, variant);
-            run_twin(c, &l, types, variant, variant);
-            const bool rounded = types->gelu && rounds_operands(types->x);
-            assert_close_rounded(&l.y, types->y, c.m1, rounded, "y");
-            assert_close_as(&l.dx, types->dx, c.m2, "dx");
-            assert_close_rounded(&l.dW, ENGINE_F32, c.n, rounded, "dW");
-            assert_close(&l.dbias, c.n, "dbias");
-            layer_free(&l);
-        }
+        Layer l = layer_random(c);
+        run_as(engine, c, &l, types, more, more);
+        run_twin(c, &l, types, more, more);
+        const bool rounded = types->gelu && rounds_operands(types->x);
+        assert_close_rounded(&l.y, types->y, c.m1, rounded, "y");
+        assert_close_as(&l.dx, types->dx, c.m2, "dx");
+        assert_close_rounded(&l.dW, ENGINE_F32, c.n, rounded, "dW");
+        assert_close(&l.dbias, c.n, "dbias");
+        layer_free(&l);
         engine_close(&engine);
     }
 }
@@ -163,6 +162,7 @@ static void test_threads_change_no_bit(void **state) {
     (void)state;
     KinditContext ctx;
     for (int i = 0; i < N_CASES * N_TYPES; i++) {
+        if ((i / N_TYPES + i % N_TYPES) % 3) continue; // two types a case, all of them in three
         Case c = cases[i / N_TYPES];
         Layer one = layer_random(c);
         for (int threads = 1; threads <= 3; threads++) {
