@@ -61,7 +61,7 @@ static void check(GemmOp op, int m, int n, int k, bool accumulate, int threads, 
 
 static void test_shapes(void **state) {
     (void)state;
-    const int m[] = {1, 2, 5, 16, 33, 64}, n[] = {1, 2, 7, 8, 24, 65, 130}, k[] = {0, 1, 3, 31, 64, 193, 300};
+    const int m[] = {1, 2, 5, 16, 33, 64}, n[] = {1, 2, 7, 8, 24, 65, 112, 130}, k[] = {0, 1, 3, 31, 64, 193, 300};
     for (size_t a = 0; a < sizeof m / sizeof *m; a++) {
         for (size_t b = 0; b < sizeof n / sizeof *n; b++) {
             for (size_t c = 0; c < sizeof k / sizeof *k; c++) {
@@ -108,7 +108,7 @@ static void check_rows(int n, int k) {
 static void test_rows_keep_their_bits(void **state) {
     (void)state;
     skip_where_blas_is_forced();
-    const int n[] = {1, 2, 7, 8, 17, 24, 31, 32, 64}, k[] = {1, 3, 16, 31, 82, 192, 256};
+    const int n[] = {1, 2, 7, 8, 17, 24, 31, 32, 48, 64}, k[] = {1, 3, 16, 31, 82, 192, 256};
     for (size_t i = 0; i < sizeof n / sizeof *n; i++) {
         for (size_t j = 0; j < sizeof k / sizeof *k; j++) check_rows(n[i], k[j]);
     }
