@@ -29,8 +29,8 @@ static const Case cases[] = {
     {{1, 50, 300, 26, 2, false}, 70, 3, {0, 0, 1, 2, -1, -1, 2}}, // one row a sample (the rest: slot 0)
     {{256, 270, 20, 200, 9, false}, 1, 1, {0}},             // one sample; more components than a kernel sums at once
     {{70, 300, 280, 24, 3, false}, 5, 2, {1, 1, 0, -1, 1}}, // wide: rows are gathered
-    {{64, 400, 70, 150, 3, false}, 3, 2, {1, 0, -1}},       // wider than a tile is deep; panels of any width are full
-    {{20, 24, 30, 1100, 2, false}, 8, 2, {1, 0, -1, 1}},    // hidden rows that are pages apart
+    {{16, 400, 70, 150, 3, false}, 3, 2, {1, 0, -1}},       // wider than a tile is deep; panels of any width are full
+    {{10, 8, 9, 1100, 2, false}, 14, 2, {1, 0, -1, 1}},     // hidden rows that are pages apart
     {{70, 40, 70, 80, 2, true}, 4, 3, {2, 0, -1, 1}},       // beside a frozen learngene
     {{130, 300, 24, 30, 2, true}, 3, 2, {1, -1, 0}},        // the same, wide, samples longer than a tile
     {{10, 12, 9, 5, 17, true}, 4, 3, {0, 2, -1, 1}},        // more components than are summed at once
