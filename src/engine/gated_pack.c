@@ -146,12 +146,11 @@ void gated_pack_lay_out(Chain *chain, float *weights) {
 
 void gated_pack(Engine *engine, const Chain *chain) {
     const GatedShape *shape = chain->shape;
-    int in = chain->in.width, out = chain->out.width, wide = gated_main_width(shape), width = panel_width(chain->form);
+    int in = chain->in.width, out = chain->out.width, wide = gated_main_width(shape);
     if (chain->form == PANEL_INT8) pack_scales(engine, chain);
-    panel_pack_transposed(engine, chain->form, in, wide, width, chain->in.learngene, in, chain->in_panels);
+    panel_pack_transposed(engine, chain->form, in, wide, chain->in.learngene, in, chain->in_panels);
     if (chain->output.data && wide > 0) {
-        panel_pack(engine, chain->form, wide, out, width, chain->out.learngene, out, chain->slot_scale,
-                   chain->out_panels);
+        panel_pack(engine, chain->form, wide, out, chain->out.learngene, out, chain->slot_scale, chain->out_panels);
     }
     const int slots = gated_slot_count(chain), packed = chain->by_thread ? 0 : slots;
     for (int slot = -1; slot < slots; slot++) pack_slot_sigma(chain, slot);

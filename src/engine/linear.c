@@ -129,8 +129,7 @@ size_t engine_linear_pack(int m1, int m2) {
 }
 
 void engine_linear_prepare(Engine *engine, int m1, int m2, EngineType type, const float *W, EnginePack *pack) {
-    const PanelForm form = panel_form(type, pack);
-    panel_pack_transposed(engine, form, m1, m2, panel_width(form), W, m1, pack->weights);
+    panel_pack_transposed(engine, panel_form(type, pack), m1, m2, W, m1, pack->weights);
     pack->ready = true;
 }
 
@@ -164,9 +163,7 @@ void engine_linear_backward(Engine *engine, int n, int m1, int m2, Activation x,
         product.form = panel_form(dy.type, NULL);
         product.B = is_few(n, dy) ? W : engine->scratch;
         product.ldb = is_few(n, dy) ? m1 : 0;
-        if (!is_few(n, dy)) {
-            panel_pack(engine, product.form, m2, m1, panel_width(product.form), W, m1, NULL, engine->scratch);
-        }
+        if (!is_few(n, dy)) panel_pack(engine, product.form, m2, m1, W, m1, NULL, engine->scratch);
         multiply(engine, &product);
     }
     if (dW || dbias) {

@@ -14,8 +14,8 @@
 #include "engine/tile.h"
 
 enum {
-    ROWS = 64,      // of a tile of M ...
-    COLUMNS = 256,  // ... and columns, of an activation too
+    ROWS = 64,      // of M that a thread forms at a time
+    COLUMNS = 256,  // of an activation
     LANES = 16,     // sums of a row's squares, side by side
     PART_ROWS = 512 // rows of an activation that are summed at once
 };
@@ -55,9 +55,7 @@ void engine_lora_form(Engine *engine, const LoraShape *shape, const LoraFactors 
         const int rows = tile_min(ROWS, m2 - i);
         const size_t at = (size_t)i * (size_t)m1;
         memcpy(M + at, W + at, (size_t)rows * (size_t)m1 * sizeof *M);
-        for (int j = 0; j < m1; j += COLUMNS) {
-            gemm_tile(GEMM_TN, rows, tile_min(COLUMNS, m1 - j), r, scaled + i, m2, f->A + j, m1, M + at + j, m1, true);
-        }
+        gemm_wide(GEMM_TN, rows, m1, r, scaled + i, m2, f->A, m1, M + at, m1, true);
         for (int k = 0; k < rows && f->lengths; k++) {
             norms[i + k] = set_length(m1, f->lengths[i + k], M + at + (size_t)k * (size_t)m1);
         }

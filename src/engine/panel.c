@@ -70,8 +70,9 @@ void panel_set(PanelForm form, int k, const float *B, int stride, const float *s
     }
 }
 
-void panel_pack(Engine *engine, PanelForm form, int k, int m, int width, const float *B, int stride,
-                const float *scales, float *panels) {
+void panel_pack(Engine *engine, PanelForm form, int k, int m, const float *B, int stride, const float *scales,
+                float *panels) {
+    const int width = panel_width(form);
 #pragma omp parallel for num_threads(engine->threads) schedule(static)
     for (int j = 0; j < tile_count(m, width); j++) {
         panel_set(form, k, B + (size_t)j * (size_t)width, stride, scales, panel_at(form, panels, k, j * width),
@@ -79,8 +80,8 @@ void panel_pack(Engine *engine, PanelForm form, int k, int m, int width, const f
     }
 }
 
-void panel_pack_transposed(Engine *engine, PanelForm form, int k, int m, int width, const float *Bt, int stride,
-                           float *panels) {
+void panel_pack_transposed(Engine *engine, PanelForm form, int k, int m, const float *Bt, int stride, float *panels) {
+    const int width = panel_width(form);
 #pragma omp parallel for num_threads(engine->threads) schedule(static)
     for (int j = 0; j < tile_count(m, width); j++) {
         int columns = tile_extent(m, width, j);

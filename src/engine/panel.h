@@ -1,6 +1,6 @@
-// Products with packed weights: y (n, m) = x (n, k) B (k, m). B is packed once a call into panels of `width` columns,
-// each contiguous (k, width; the last one may be narrower), so that the kernel reads it in one stream whatever its
-// stride was. How numbers are kept follows the type of x: fp32; or, for rows of bf16, bf16 in pairs of rows (see
+// Products with packed weights: y (n, m) = x (n, k) B (k, m). B is packed once a call into panels of panel_width
+// columns, each contiguous (k, width; the last one may be narrower), so that the kernel reads it in one stream whatever
+// its stride was. How numbers are kept follows the type of x: fp32; or, for rows of bf16, bf16 in pairs of rows (see
 // gemm_bf16.h) where the processor multiplies such, else fp32 that is rounded to what bf16 keeps. In a pack that asks
 // for it they are 8-bit integers in quads of rows (see gemm_int8.h), followed by the scales of the panel's columns.
 #ifndef ENGINE_PANEL_H
@@ -65,14 +65,13 @@ static inline float *panel_at(PanelForm form, const float *panels, int k, int co
 
 // From B (k, m) itself, rows `stride` apart. As integers its rows are divided by `scales` (k), which the caller gives
 // to the rows of x, so that those of columns are 1; else NULL.
-void panel_pack(Engine *engine, PanelForm form, int k, int m, int width, const float *B, int stride,
-                const float *scales, float *panels);
+void panel_pack(Engine *engine, PanelForm form, int k, int m, const float *B, int stride, const float *scales,
+                float *panels);
 // scales (k) = those of the rows of B, as formats/quant.h has them in 8 bits.
 void panel_find_scales(Engine *engine, int k, int m, const float *B, int stride, float *scales);
 // From B's transpose (m, k), rows `stride` apart. As integers these rows are what formats/quant.h makes of them in 8
 // bits; their scales are those of columns.
-void panel_pack_transposed(Engine *engine, PanelForm form, int k, int m, int width, const float *Bt, int stride,
-                           float *panels);
+void panel_pack_transposed(Engine *engine, PanelForm form, int k, int m, const float *Bt, int stride, float *panels);
 
 // Serial pieces of these, for panels that are put together. Columns [column, column + columns) of a panel `width` wide
 // from rows of Bt ...

@@ -41,9 +41,9 @@ static void test_packs_hold_the_file(void **state) {
     through_file(ROWS, WIDTH, w.f, q, scales);
     assert_int_equal(engine_alloc(engine, panel_size(WIDTH, ROWS), &columns), KINDIT_OK);
     assert_int_equal(engine_alloc(engine, panel_size(ROWS, WIDTH), &rows), KINDIT_OK);
-    panel_pack_transposed(engine, PANEL_INT8, WIDTH, ROWS, PANEL_NARROW, w.f, WIDTH, columns);
+    panel_pack_transposed(engine, PANEL_INT8, WIDTH, ROWS, w.f, WIDTH, columns);
     panel_find_scales(engine, ROWS, WIDTH, w.f, WIDTH, found.f);
-    panel_pack(engine, PANEL_INT8, ROWS, WIDTH, PANEL_NARROW, w.f, WIDTH, found.f, rows);
+    panel_pack(engine, PANEL_INT8, ROWS, WIDTH, w.f, WIDTH, found.f, rows);
     assert_memory_equal(found.f, scales, sizeof scales);
     for (int i = 0; i < ROWS; i++) {
         const int of = i / PANEL_NARROW, at = i % PANEL_NARROW, wide = tile_extent(ROWS, PANEL_NARROW, of);
