@@ -26,16 +26,13 @@ ctest --preset release | tee "$summary"
 say "aarch64: cross-built, tests and a sampling run under qemu"
 scripts/test_aarch64.sh
 
-say "clang: no warnings"
-configure_and_build clang
-
-say "clang-tidy"
-find src examples -name '*.c' -print0 | xargs -0 -n 8 -P "$(nproc)" clang-tidy -p build-clang --quiet 2>/dev/null
-
 # All tests but those that differ in kernels of libraries alone, which no sanitizer sees.
-say "address and undefined-behaviour sanitizers"
+say "clang: no warnings; tests with address and undefined-behaviour sanitizers"
 configure_and_build asan
 ctest --preset asan
+
+say "clang-tidy"
+find src examples -name '*.c' -print0 | xargs -0 -n 8 -P "$(nproc)" clang-tidy -p build-asan --quiet 2>/dev/null
 
 # Threads of the caller's that share one learngene. The engine itself is held to one thread here: OpenMP's own waiting
 # is not known to the sanitizer, which would take every parallel loop for a race.

@@ -34,21 +34,26 @@ static int segment_count(const ParamsRows *rows) {
     return is_one ? 1 : rows->n_classes + !rows->tailors_only;
 }
 
+// Without rows there may be no array either.
+static Segment segment_at(size_t row, size_t n, float *from, size_t offset) {
+    return (Segment){row, n, n ? from + offset : NULL};
+}
+
 // Segment k of tensor i: a class each, the shared rows last.
 static Segment segment_get(const ParamLayout *layout, const ParamsRows *rows, const ParamSet *params, int i, int k) {
     const ParamSpec *spec = &layout->specs[i];
-    size_t per_class = (size_t)rows_per_class(layout, rows, i), n_shared = (size_t)rows_shared(layout, rows, i);
-    bool in_shared = i == rows->class_table;
+    const size_t per_class = (size_t)rows_per_class(layout, rows, i), n_shared = (size_t)rows_shared(layout, rows, i);
+    const size_t shared = spec->shared_offset - params->first, of_class = per_class * spec->row;
+    const bool in_shared = i == rows->class_table;
     if (rows->part == MODEL_PART_TAILOR)
-        return (Segment){0, per_class, params->tailor[rows->class_index] + spec->tailor_offset};
-    float *shared = n_shared ? params->shared + (spec->shared_offset - params->first) : NULL;
-    if (rows->part == MODEL_PART_SHARED) return (Segment){0, n_shared, shared};
+        return segment_at(0, per_class, params->tailor[rows->class_index], spec->tailor_offset);
+    if (rows->part == MODEL_PART_SHARED) return segment_at(0, n_shared, params->shared, shared);
     if (k == rows->n_classes)
-        return (Segment){(size_t)rows->n_file_classes * per_class, n_shared,
-                         shared + (in_shared ? (size_t)rows->n_classes * per_class * spec->row : 0)};
-    size_t in_file = (size_t)(rows->classes ? rows->classes[k] : k);
-    return (Segment){in_file * per_class, per_class,
-                     in_shared ? shared + (size_t)k * per_class * spec->row : params->tailor[k] + spec->tailor_offset};
+        return segment_at((size_t)rows->n_file_classes * per_class, n_shared, params->shared,
+                          shared + (in_shared ? (size_t)k * of_class : 0));
+    const size_t in_file = (size_t)(rows->classes ? rows->classes[k] : k) * per_class;
+    if (in_shared) return segment_at(in_file, per_class, params->shared, shared + (size_t)k * of_class);
+    return segment_at(in_file, per_class, params->tailor[k], spec->tailor_offset);
 }
 
 // Room for a row of any tensor, however long.

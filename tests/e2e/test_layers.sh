@@ -21,6 +21,6 @@ calls=$(grep -rnE '(^|[^A-Za-z0-9_.>])(exit|_exit|abort|assert|printf|puts|putch
 flags=(-D_GNU_SOURCE -Wall -Wextra -Werror -fsyntax-only -Iinclude -Isrc)
 read -ra packages <<<"$(pkg-config --cflags libxsmm openblas libcjson libpng libwebp freetype2 libprotobuf-c)"
 for header in include/kindit/*.h src/*/*.h; do
-    "$CC" -std=c17 -x c "${flags[@]}" "${packages[@]}" "$header" || fail "$header does not compile alone"
+    "$CC" -std=c17 -x c "${flags[@]}" "${packages[@]}" -include "$header" /dev/null || fail "$header does not compile alone"
 done
 c++ -std=c++17 -x c++ "${flags[@]}" include/kindit/kindit.h || fail "kindit.h does not compile as C++"
