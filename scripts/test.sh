@@ -26,7 +26,7 @@ ctest --preset release | tee "$summary"
 say "aarch64: cross-built, tests and a sampling run under qemu"
 scripts/test_aarch64.sh
 
-# All tests but those that differ in kernels of libraries alone, which no sanitizer sees.
+# All tests but those that differ in kernels alone: of libraries, which no sanitizer sees, or in C, which have a test.
 say "clang: no warnings; tests with address and undefined-behaviour sanitizers"
 configure_and_build asan
 ctest --preset asan

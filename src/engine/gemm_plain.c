@@ -5,8 +5,6 @@
 #include "engine/simd.h"
 #include "engine/tile.h"
 
-enum { DEPTH = 384 }; // rows of a panel of B that is copied: no fewer than any caller wants summed at once
-
 #ifdef __clang__
 #define UNROLL _Pragma("clang loop unroll(full)")
 #else

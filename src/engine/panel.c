@@ -2,7 +2,10 @@
 
 #include <string.h>
 
+#include "engine/gemm_plain.h"
 #include "formats/quant.h"
+
+_Static_assert((int)PANEL_DEEPEST <= (int)GEMM_PLAIN_DEPTH, "what is summed at once is added to y once");
 
 // ---- packing -------------------------------------------------------------------------------------------------------
 
