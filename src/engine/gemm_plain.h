@@ -10,7 +10,8 @@
 void gemm_plain(int m, int n, int k, const float *A, size_t row, size_t column, const float *B, size_t ldb, float *C,
                 size_t ldc, bool accumulate);
 
-enum { GEMM_PLAIN_DEPTH = 384 }; // most terms that are summed before they are added to C
+// Terms up to which the columns behind the last whole vector are summed as the others are: in one go, then added to C.
+enum { GEMM_PLAIN_DEPTH = 384 };
 
 // Columns of B that it likes together here.
 int gemm_plain_columns(void);

@@ -5,7 +5,7 @@
 #include "engine/gemm_plain.h"
 #include "formats/quant.h"
 
-_Static_assert((int)PANEL_DEEPEST <= (int)GEMM_PLAIN_DEPTH, "what is summed at once is added to y once");
+_Static_assert((int)PANEL_DEEPEST <= (int)GEMM_PLAIN_DEPTH, "all columns of a tile sum its terms in one go");
 
 // ---- packing -------------------------------------------------------------------------------------------------------
 

@@ -43,16 +43,16 @@ static Segment segment_at(size_t row, size_t n, float *from, size_t offset) {
 static Segment segment_get(const ParamLayout *layout, const ParamsRows *rows, const ParamSet *params, int i, int k) {
     const ParamSpec *spec = &layout->specs[i];
     const size_t per_class = (size_t)rows_per_class(layout, rows, i), n_shared = (size_t)rows_shared(layout, rows, i);
-    const size_t shared = spec->shared_offset - params->first, of_class = per_class * spec->row;
+    const size_t offset = spec->shared_offset - params->first, of_class = per_class * spec->row;
     const bool in_shared = i == rows->class_table;
     if (rows->part == MODEL_PART_TAILOR)
         return segment_at(0, per_class, params->tailor[rows->class_index], spec->tailor_offset);
-    if (rows->part == MODEL_PART_SHARED) return segment_at(0, n_shared, params->shared, shared);
+    if (rows->part == MODEL_PART_SHARED) return segment_at(0, n_shared, params->shared, offset);
     if (k == rows->n_classes)
         return segment_at((size_t)rows->n_file_classes * per_class, n_shared, params->shared,
-                          shared + (in_shared ? (size_t)k * of_class : 0));
+                          offset + (in_shared ? (size_t)k * of_class : 0));
     const size_t in_file = (size_t)(rows->classes ? rows->classes[k] : k) * per_class;
-    if (in_shared) return segment_at(in_file, per_class, params->shared, shared + (size_t)k * of_class);
+    if (in_shared) return segment_at(in_file, per_class, params->shared, offset + (size_t)k * of_class);
     return segment_at(in_file, per_class, params->tailor[k], spec->tailor_offset);
 }
 
